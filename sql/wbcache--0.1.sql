@@ -1,0 +1,443 @@
+/* sql/wbcache--0.1.sql: the install script, in sections that match the modules in src/ */
+
+-- complain if the script is sourced in psql, rather than by CREATE EXTENSION
+\echo Use "CREATE EXTENSION wbcache" to load this file. \quit
+
+GRANT USAGE ON SCHEMA wbcache TO PUBLIC;
+COMMENT ON SCHEMA wbcache IS 'stale-while-revalidate cache';
+
+-- ---------------------------------------------------------------------------
+-- Upstreams: the foreign-data wrapper
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION wbcache.wbcache_http_validator(options text[], catalog oid) RETURNS void
+    AS 'MODULE_PATHNAME', 'wbcache_http_validator'
+    LANGUAGE C STRICT STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION wbcache.wbcache_http_validator(text[], oid) IS
+'Checks the options of servers and user mappings of the wrapper wbcache_http; called by CREATE and ALTER, not by hand.
+options: all options the object will have; catalog: the catalog it belongs to.
+Errors: fdw_invalid_option_name, invalid_parameter_value, fdw_dynamic_parameter_value_needed without base_url,
+insufficient_privilege for ca_file. They never show what a user mapping holds.';
+
+-- No handler: its servers cannot have foreign tables.
+CREATE FOREIGN DATA WRAPPER wbcache_http
+    NO HANDLER
+    VALIDATOR wbcache.wbcache_http_validator;
+
+COMMENT ON FOREIGN DATA WRAPPER wbcache_http IS
+'HTTP upstreams of wbcache endpoints. GRANT USAGE on it to those who may create servers, and on a server to those who
+may create endpoints with it.
+Options of a server: base_url (required; http or https), timeout (5s; 1ms to 10min), connect_timeout (3s, at most
+timeout), max_connections (8; 1 to 256), rate_limit (none; requests/duration, as in 2500/15s), breaker_failures (5;
+1 to 1000000), breaker_cooldown (30s; 1ms to 1d), follow_redirects (false; true: within the base URL''s scheme, host
+and port), ca_file (the system''s certificates; absolute path, for members of pg_read_server_files). A duration
+without a unit is in milliseconds.
+Options of a user mapping: header, header_2 to header_9, each as in ''X-Api-Key: secret''. They are sent for endpoints
+whose owner has the mapping; the mapping for PUBLIC serves those who have none of their own.';
+/* ---------------------------------------------------------------------------
+ * Endpoints: classes of keys
+ * --------------------------------------------------------------------------- */
+
+CREATE TABLE wbcache.endpoint (
+	name name PRIMARY KEY,
+	pattern text NOT NULL UNIQUE,
+	server name,
+	path text,
+	soft_ttl interval NOT NULL,
+	hard_ttl interval NOT NULL,
+	max_stale interval NOT NULL DEFAULT '24 h',
+	error_ttl interval NOT NULL DEFAULT '1 s',
+	tags text[] NOT NULL DEFAULT '{}',
+	on_invalidate text NOT NULL DEFAULT 'remove'
+		CHECK (on_invalidate IN ('remove', 'expire')),
+	readers regrole[] NOT NULL DEFAULT '{}',
+	writers regrole[] NOT NULL DEFAULT '{}',
+	owner regrole NOT NULL
+);
+
+COMMENT ON TABLE wbcache.endpoint IS 'Classes of keys: what a key looks like, where its value comes from, how long it lives, who may use it. Written by create_endpoint(), alter_endpoint() and drop_endpoint(); dumped by pg_dump.';
+COMMENT ON COLUMN wbcache.endpoint.name IS 'name of the endpoint; also a tag that all of its values carry';
+COMMENT ON COLUMN wbcache.endpoint.pattern IS 'what its keys look like: segments divided by colons, each a literal or a {parameter}; where several patterns match a key, the one with most literals has it';
+COMMENT ON COLUMN wbcache.endpoint.server IS 'foreign server of the wrapper wbcache_http that values are fetched from; NULL: they come by set() alone';
+COMMENT ON COLUMN wbcache.endpoint.path IS 'path and query below the server''s base_url, with {parameter} for parts of the key, which are percent-encoded; NULL without a server';
+COMMENT ON COLUMN wbcache.endpoint.soft_ttl IS 'how long a value is fresh';
+COMMENT ON COLUMN wbcache.endpoint.hard_ttl IS 'how long a value may be served at all: past soft_ttl it is served as stale while it is refreshed';
+COMMENT ON COLUMN wbcache.endpoint.max_stale IS 'up to which age a stale value is kept while the upstream fails';
+COMMENT ON COLUMN wbcache.endpoint.error_ttl IS 'how long a failed fetch is remembered, so that readers get its error at once';
+COMMENT ON COLUMN wbcache.endpoint.tags IS 'tags that its values carry, with {parameter} for parts of the key; at most 16';
+COMMENT ON COLUMN wbcache.endpoint.on_invalidate IS 'what an invalidated value is good for: "remove": it is never served again; "expire": it is served as stale while it is refreshed';
+COMMENT ON COLUMN wbcache.endpoint.readers IS 'roles that may read its keys, besides the owner. A role that is dropped leaves its number here; alter_endpoint() takes it out.';
+COMMENT ON COLUMN wbcache.endpoint.writers IS 'roles that may set, delete and invalidate its keys, besides the owner';
+COMMENT ON COLUMN wbcache.endpoint.owner IS 'role that may do everything with it, and whose user mapping is used at the server';
+
+SELECT pg_catalog.pg_extension_config_dump('wbcache.endpoint', '');
+
+REVOKE ALL ON TABLE wbcache.endpoint FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.endpoint TO pg_monitor;
+
+CREATE FUNCTION wbcache.endpoint_check() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_endpoint_check';
+COMMENT ON FUNCTION wbcache.endpoint_check() IS 'trigger of wbcache.endpoint: refuses rows that break a rule, and patterns that could claim a key with equal right';
+REVOKE ALL ON FUNCTION wbcache.endpoint_check() FROM PUBLIC;
+
+CREATE FUNCTION wbcache.endpoint_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_endpoint_changed';
+COMMENT ON FUNCTION wbcache.endpoint_changed() IS 'trigger of wbcache.endpoint: when the change commits, makes every session go by it and invalidates the values that it makes outdated';
+REVOKE ALL ON FUNCTION wbcache.endpoint_changed() FROM PUBLIC;
+
+CREATE TRIGGER endpoint_check BEFORE INSERT OR UPDATE ON wbcache.endpoint
+	FOR EACH ROW EXECUTE FUNCTION wbcache.endpoint_check();
+CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON wbcache.endpoint
+	FOR EACH ROW EXECUTE FUNCTION wbcache.endpoint_changed();
+CREATE TRIGGER endpoint_truncated BEFORE TRUNCATE ON wbcache.endpoint
+	FOR EACH STATEMENT EXECUTE FUNCTION wbcache.endpoint_changed();
+COMMENT ON TRIGGER endpoint_check ON wbcache.endpoint IS 'keeps the rules, whoever writes';
+COMMENT ON TRIGGER endpoint_changed ON wbcache.endpoint IS 'makes a change known, whoever writes';
+COMMENT ON TRIGGER endpoint_truncated ON wbcache.endpoint IS 'makes a TRUNCATE known, and invalidates everything';
+
+-- On subscribers and in restores too.
+ALTER TABLE wbcache.endpoint ENABLE ALWAYS TRIGGER endpoint_check;
+ALTER TABLE wbcache.endpoint ENABLE ALWAYS TRIGGER endpoint_changed;
+ALTER TABLE wbcache.endpoint ENABLE ALWAYS TRIGGER endpoint_truncated;
+
+CREATE FUNCTION wbcache.create_endpoint(
+	name name,
+	pattern text,
+	server name DEFAULT NULL,
+	path text DEFAULT NULL,
+	soft_ttl interval DEFAULT '1 min',
+	hard_ttl interval DEFAULT NULL,
+	max_stale interval DEFAULT NULL,
+	error_ttl interval DEFAULT '1 s',
+	tags text[] DEFAULT '{}',
+	on_invalidate text DEFAULT 'remove',
+	readers regrole[] DEFAULT '{}',
+	writers regrole[] DEFAULT '{}')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_create_endpoint';
+COMMENT ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[]) IS
+'Makes an endpoint; the current role owns it. It takes effect when the transaction commits.
+name, pattern: required, e.g. ''props_categories'', ''props:categories:{fixture_id}''.
+server, path: where values are fetched from, e.g. ''/markets/active?fixture_id={fixture_id}''; the role needs USAGE of the server. Neither: values come by set() alone.
+soft_ttl: how long a value is fresh (1 min). hard_ttl: how long it is served at all (2 x soft_ttl). max_stale: how old it may get while the upstream fails (24 h, or hard_ttl if that is longer). error_ttl: how long a failure is remembered (1 s; up to 1 h). A day counts 24 hours, a month 30 days.
+tags: at most 16, e.g. ARRAY[''game:{fixture_id}'']. on_invalidate: ''remove'' or ''expire''. readers, writers: roles.
+NULL stands for the default.
+Errors: 22023 a rule is broken, 22004 name or pattern is NULL, 42710 the name is taken, 42P17 another pattern could claim the same keys with equal right, 42704 no such server or role, 42501 no USAGE of the server.';
+REVOKE ALL ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[]) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.alter_endpoint(
+	name name,
+	pattern text DEFAULT NULL,
+	server name DEFAULT NULL,
+	path text DEFAULT NULL,
+	soft_ttl interval DEFAULT NULL,
+	hard_ttl interval DEFAULT NULL,
+	max_stale interval DEFAULT NULL,
+	error_ttl interval DEFAULT NULL,
+	tags text[] DEFAULT NULL,
+	on_invalidate text DEFAULT NULL,
+	readers regrole[] DEFAULT NULL,
+	writers regrole[] DEFAULT NULL,
+	owner regrole DEFAULT NULL)
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_alter_endpoint';
+COMMENT ON FUNCTION wbcache.alter_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], regrole) IS
+'Changes an endpoint, and invalidates all of its values when the transaction commits. For its owner.
+Arguments are those of create_endpoint(); NULL leaves a property as it is. server => '''' takes server and path away.
+owner: the new owner, a role that the current role is a member of; needs USAGE of the server.
+Errors: those of create_endpoint(); 42704 no such endpoint; 42501 not its owner, or not a member of the new owner.';
+REVOKE ALL ON FUNCTION wbcache.alter_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], regrole) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.drop_endpoint(
+	name name,
+	if_exists boolean DEFAULT false)
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_drop_endpoint';
+COMMENT ON FUNCTION wbcache.drop_endpoint(name, boolean) IS
+'Drops an endpoint, and with it all of its values when the transaction commits. For its owner.
+if_exists: a NOTICE instead of an error when there is no such endpoint.
+Errors: 22004 name is NULL, 42704 no such endpoint, 42501 not its owner.';
+REVOKE ALL ON FUNCTION wbcache.drop_endpoint(name, boolean) FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
+ * Reading.  Open to everyone: each call checks that the role is the owner or
+ * one of the readers of the key's endpoint.
+ * --------------------------------------------------------------------------- */
+
+CREATE TYPE wbcache.cache_status AS ENUM ('hit', 'stale', 'miss', 'collapsed', 'bypass');
+COMMENT ON TYPE wbcache.cache_status IS
+'How a read was answered. hit: fresh, from memory. stale: past its soft TTL, from memory, while it is refreshed. miss: this read started the fetch it waited for. collapsed: it waited for a fetch that others had asked for. bypass: the cache was not to be believed, because an invalidation was the transaction''s own or was being committed.';
+
+CREATE FUNCTION wbcache.get(key text) RETURNS json
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_get';
+COMMENT ON FUNCTION wbcache.get(text) IS
+'The value of a key: from memory when it is fresh or stale, else fetched, waiting at most wbcache.max_wait.
+key: at most 512 bytes, no control characters. NULL: NULL. Also NULL when the endpoint has no upstream and nothing was set.
+Errors: 22023 no key, 42704 no endpoint for it, 42501 not a reader; WB001 the upstream failed, WB002 it is not asked now (breaker, rate limit), WB003 no answer within wbcache.max_wait, WB004 no worker serves the database, WB005 too many fetches; 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.lookup(
+	key text,
+	OUT value json,
+	OUT status wbcache.cache_status,
+	OUT age interval,
+	OUT ttl interval,
+	OUT detail text)
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_lookup';
+COMMENT ON FUNCTION wbcache.lookup(text) IS
+'What get() returns, and how it came about: status; age of the value; ttl until it turns stale, negative when it is; detail in words.
+Errors: those of get().';
+
+CREATE FUNCTION wbcache.get_many(
+	keys text[],
+	OUT key text,
+	OUT value json,
+	OUT error text)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 100
+	AS 'MODULE_PATHNAME', 'wbcache_get_many';
+COMMENT ON FUNCTION wbcache.get_many(text[]) IS
+'The values of many keys, a row for each in the given order. What must be fetched is fetched side by side, within one wbcache.max_wait. A fetch that fails leaves value NULL and says why in error; the other keys are answered all the same. A NULL key gets a row of NULLs.
+Errors: those of get() that are about the key or the role; failed fetches are no errors here.';
+
+/* ---------------------------------------------------------------------------
+ * Writing.  All of it takes effect when the transaction commits, and not at
+ * all when it doesn't.
+ * --------------------------------------------------------------------------- */
+
+CREATE FUNCTION wbcache.set(
+	key text,
+	value json,
+	soft_ttl interval DEFAULT NULL,
+	hard_ttl interval DEFAULT NULL,
+	tags text[] DEFAULT NULL)
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_set';
+COMMENT ON FUNCTION wbcache.set(text, json, interval, interval, text[]) IS
+'Stores a value when the transaction commits, unless somebody else''s invalidation of the key or of one of its tags is committed before. The transaction''s own invalidations before it do no harm, those after it do.
+key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all.
+Errors: 22023 no key, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.delete(key text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_delete';
+COMMENT ON FUNCTION wbcache.delete(text) IS
+'Takes a key''s value out when the transaction commits, whatever its endpoint says about invalidated values.
+Errors: 22023 no key, 42704 no endpoint, 42501 not a writer, 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.invalidate(key text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate';
+COMMENT ON FUNCTION wbcache.invalidate(text) IS
+'Makes a key''s value, and any fetch of it that is under way, invalid when the transaction commits. The endpoint''s on_invalidate says whether it may still be served as stale.
+Errors: 22023 no key, 42704 no endpoint, 42501 not a writer, 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.invalidate_tag(tag text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate_tag';
+COMMENT ON FUNCTION wbcache.invalidate_tag(text) IS
+'Makes all values that carry a tag, and all fetches of such, invalid when the transaction commits. Costs the same for one value and for a million. Not open to PUBLIC: a tag can be carried by keys of any endpoint.
+Errors: 22023 the tag is empty, 55000 the library is not preloaded.';
+REVOKE ALL ON FUNCTION wbcache.invalidate_tag(text) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.clear() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_clear';
+COMMENT ON FUNCTION wbcache.clear() IS
+'Makes all values, and all fetches that are under way, invalid when the transaction commits: those of all databases of the server. Not open to PUBLIC.
+Errors: 55000 the library is not preloaded.';
+REVOKE ALL ON FUNCTION wbcache.clear() FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
+ * Statistics
+ * --------------------------------------------------------------------------- */
+
+CREATE FUNCTION wbcache.stat_endpoint_counters(
+	OUT endpoint name,
+	OUT hits bigint, OUT stale bigint, OUT misses bigint, OUT collapsed bigint,
+	OUT bypasses bigint, OUT errors bigint,
+	OUT refresh_successes bigint, OUT refresh_failures bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_stat_endpoint_counters';
+COMMENT ON FUNCTION wbcache.stat_endpoint_counters() IS 'counters of this database''s endpoints, as the view stat_endpoint shows them';
+
+CREATE FUNCTION wbcache.stat_coalescer_counters(
+	OUT total_requests bigint, OUT coalesced_requests bigint,
+	OUT upstream_calls bigint, OUT waits bigint, OUT wait_us bigint,
+	OUT waiters bigint, OUT max_concurrent_waiters bigint, OUT pending_keys bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1
+	AS 'MODULE_PATHNAME', 'wbcache_stat_coalescer_counters';
+COMMENT ON FUNCTION wbcache.stat_coalescer_counters() IS 'counters of request coalescing, as the view stat_coalescer shows them; wait_us in microseconds';
+
+CREATE FUNCTION wbcache.stat_server_counters(
+	OUT serverid oid, OUT breaker_state text, OUT consecutive_failures bigint,
+	OUT next_try timestamptz, OUT running bigint,
+	OUT requests bigint, OUT successes bigint, OUT not_modified bigint,
+	OUT failures bigint, OUT refused bigint, OUT rate_limited bigint,
+	OUT rate_limit bigint, OUT rate_used bigint, OUT rate_window_ends timestamptz,
+	OUT paused_until timestamptz, OUT last_error text, OUT last_error_at timestamptz)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_stat_server_counters';
+COMMENT ON FUNCTION wbcache.stat_server_counters() IS 'state and counters of this database''s servers, as the view stat_server shows them';
+
+CREATE FUNCTION wbcache.stat_memory_counters(
+	OUT size bigint, OUT used bigint, OUT slots bigint, OUT entries bigint,
+	OUT stores bigint, OUT evictions bigint, OUT refused bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1
+	AS 'MODULE_PATHNAME', 'wbcache_stat_memory_counters';
+COMMENT ON FUNCTION wbcache.stat_memory_counters() IS 'state and counters of the memory tier, as the view stat_memory shows them';
+
+CREATE FUNCTION wbcache.stat_worker_entries(
+	OUT kind text, OUT dbid oid, OUT pid integer, OUT started_at timestamptz,
+	OUT starts bigint, OUT flights_queued bigint, OUT flights_under_way bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_stat_worker_entries';
+COMMENT ON FUNCTION wbcache.stat_worker_entries() IS 'worker processes, as the view stat_worker shows them';
+
+CREATE FUNCTION wbcache.stat_reset() RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_stat_reset';
+COMMENT ON FUNCTION wbcache.stat_reset() IS
+'Sets the counters of this database''s endpoints and servers, and those of the coalescer, to zero. Not open to PUBLIC.
+Errors: 55000 the library is not preloaded.';
+REVOKE ALL ON FUNCTION wbcache.stat_reset() FROM PUBLIC;
+
+CREATE VIEW wbcache.stat_endpoint AS
+	SELECT e.name AS endpoint,
+		coalesce(c.hits, 0) AS hits,
+		coalesce(c.stale, 0) AS stale,
+		coalesce(c.misses, 0) AS misses,
+		coalesce(c.collapsed, 0) AS collapsed,
+		coalesce(c.bypasses, 0) AS bypasses,
+		coalesce(c.errors, 0) AS errors,
+		coalesce(c.refresh_successes, 0) AS refresh_successes,
+		coalesce(c.refresh_failures, 0) AS refresh_failures,
+		round(100.0 * (c.hits + c.stale)
+			/ nullif(c.hits + c.stale + c.misses + c.collapsed + c.bypasses + c.errors, 0), 2) AS hit_rate_percent
+	FROM wbcache.endpoint e
+		LEFT JOIN wbcache.stat_endpoint_counters() c ON c.endpoint = e.name;
+COMMENT ON VIEW wbcache.stat_endpoint IS 'reads and refreshes of each endpoint of this database since the server start or stat_reset()';
+COMMENT ON COLUMN wbcache.stat_endpoint.endpoint IS 'name of the endpoint';
+COMMENT ON COLUMN wbcache.stat_endpoint.hits IS 'reads answered by a fresh value';
+COMMENT ON COLUMN wbcache.stat_endpoint.stale IS 'reads answered by a stale value while it was refreshed';
+COMMENT ON COLUMN wbcache.stat_endpoint.misses IS 'reads that started the flight they waited for';
+COMMENT ON COLUMN wbcache.stat_endpoint.collapsed IS 'reads that waited for a flight somebody else had started';
+COMMENT ON COLUMN wbcache.stat_endpoint.bypasses IS 'reads that could not believe the cache: an invalidation was being committed, or was their own';
+COMMENT ON COLUMN wbcache.stat_endpoint.errors IS 'reads that ended in an error';
+COMMENT ON COLUMN wbcache.stat_endpoint.refresh_successes IS 'fetches that brought a value, 304 included';
+COMMENT ON COLUMN wbcache.stat_endpoint.refresh_failures IS 'fetches that failed';
+COMMENT ON COLUMN wbcache.stat_endpoint.hit_rate_percent IS 'hits and stale serves among all reads; NULL before the first';
+
+CREATE VIEW wbcache.stat_coalescer AS
+	SELECT total_requests, coalesced_requests, upstream_calls,
+		round(100.0 * coalesced_requests / nullif(total_requests, 0), 2) AS hit_rate_percent,
+		round(wait_us / 1000.0 / nullif(waits, 0), 3) AS avg_wait_time_ms,
+		waiters, max_concurrent_waiters, pending_keys
+	FROM wbcache.stat_coalescer_counters();
+COMMENT ON VIEW wbcache.stat_coalescer IS 'how many requests shared a fetch, over all databases, since the server start or stat_reset()';
+COMMENT ON COLUMN wbcache.stat_coalescer.total_requests IS 'requests for a flight: misses, and refreshes of stale values';
+COMMENT ON COLUMN wbcache.stat_coalescer.coalesced_requests IS 'requests that found a flight to join';
+COMMENT ON COLUMN wbcache.stat_coalescer.upstream_calls IS 'fetches that were started';
+COMMENT ON COLUMN wbcache.stat_coalescer.hit_rate_percent IS 'coalesced requests among all; NULL before the first';
+COMMENT ON COLUMN wbcache.stat_coalescer.avg_wait_time_ms IS 'average wait for a flight, in milliseconds; NULL before the first';
+COMMENT ON COLUMN wbcache.stat_coalescer.waiters IS 'reads that wait now';
+COMMENT ON COLUMN wbcache.stat_coalescer.max_concurrent_waiters IS 'most reads that waited at one time';
+COMMENT ON COLUMN wbcache.stat_coalescer.pending_keys IS 'flights that are queued or under way now';
+
+CREATE VIEW wbcache.stat_server AS
+	SELECT s.srvname AS server,
+		coalesce(c.breaker_state, 'closed') AS breaker_state,
+		coalesce(c.consecutive_failures, 0) AS consecutive_failures,
+		c.next_try,
+		coalesce(c.running, 0) AS running,
+		coalesce(c.requests, 0) AS requests,
+		coalesce(c.successes, 0) AS successes,
+		coalesce(c.not_modified, 0) AS not_modified,
+		coalesce(c.failures, 0) AS failures,
+		coalesce(c.refused, 0) AS refused,
+		coalesce(c.rate_limited, 0) AS rate_limited,
+		c.rate_limit, c.rate_used, c.rate_window_ends, c.paused_until,
+		c.last_error, c.last_error_at
+	FROM pg_catalog.pg_foreign_server s
+		JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'wbcache_http'
+		LEFT JOIN wbcache.stat_server_counters() c ON c.serverid = s.oid;
+COMMENT ON VIEW wbcache.stat_server IS 'state and requests of each upstream of this database since the server start or stat_reset()';
+COMMENT ON COLUMN wbcache.stat_server.server IS 'name of the foreign server';
+COMMENT ON COLUMN wbcache.stat_server.breaker_state IS 'closed: requests go; open: none goes before next_try; half-open: one probe is on its way';
+COMMENT ON COLUMN wbcache.stat_server.consecutive_failures IS 'failures since the last success';
+COMMENT ON COLUMN wbcache.stat_server.next_try IS 'when the breaker lets a probe go; NULL while it is closed';
+COMMENT ON COLUMN wbcache.stat_server.running IS 'requests in progress';
+COMMENT ON COLUMN wbcache.stat_server.requests IS 'requests sent';
+COMMENT ON COLUMN wbcache.stat_server.successes IS 'answers that brought a value';
+COMMENT ON COLUMN wbcache.stat_server.not_modified IS 'answers that said 304: the value was still good';
+COMMENT ON COLUMN wbcache.stat_server.failures IS 'requests that failed, whatever the reason';
+COMMENT ON COLUMN wbcache.stat_server.refused IS 'fetches refused by the open breaker';
+COMMENT ON COLUMN wbcache.stat_server.rate_limited IS 'fetches that waited for, or were refused by, the rate limit or a pause';
+COMMENT ON COLUMN wbcache.stat_server.rate_limit IS 'requests allowed in a window; NULL: no limit';
+COMMENT ON COLUMN wbcache.stat_server.rate_used IS 'requests sent in the current window';
+COMMENT ON COLUMN wbcache.stat_server.rate_window_ends IS 'when the current window ends; NULL: none is running';
+COMMENT ON COLUMN wbcache.stat_server.paused_until IS 'until when the upstream has asked for a pause (429, Retry-After); NULL: not now';
+COMMENT ON COLUMN wbcache.stat_server.last_error IS 'why the last failed request failed; no key, no secret';
+COMMENT ON COLUMN wbcache.stat_server.last_error_at IS 'when that was';
+
+CREATE VIEW wbcache.stat_memory AS
+	SELECT size, used, slots, entries, stores, evictions, refused,
+		round(100.0 * used / size, 2) AS used_percent
+	FROM wbcache.stat_memory_counters();
+COMMENT ON VIEW wbcache.stat_memory IS 'the memory tier, over all databases, since the server start';
+COMMENT ON COLUMN wbcache.stat_memory.size IS 'bytes of shared memory (wbcache.memory_size), index included';
+COMMENT ON COLUMN wbcache.stat_memory.used IS 'bytes held by entries';
+COMMENT ON COLUMN wbcache.stat_memory.slots IS 'entries that the index has room for';
+COMMENT ON COLUMN wbcache.stat_memory.entries IS 'entries there are, remembered failures included';
+COMMENT ON COLUMN wbcache.stat_memory.stores IS 'entries stored';
+COMMENT ON COLUMN wbcache.stat_memory.evictions IS 'entries that had to make room for others';
+COMMENT ON COLUMN wbcache.stat_memory.refused IS 'values for which no room could be made';
+COMMENT ON COLUMN wbcache.stat_memory.used_percent IS 'used in percent of size';
+
+CREATE VIEW wbcache.stat_worker AS
+	SELECT e.kind, d.datname AS database, e.pid,
+		CASE WHEN e.pid IS NULL THEN 'stopped' ELSE 'running' END AS state,
+		e.started_at, e.starts, e.flights_queued, e.flights_under_way
+	FROM wbcache.stat_worker_entries() e
+		LEFT JOIN pg_catalog.pg_database d ON d.oid = e.dbid;
+COMMENT ON VIEW wbcache.stat_worker IS 'the launcher, and the fetcher of each database in wbcache.databases';
+COMMENT ON COLUMN wbcache.stat_worker.kind IS 'launcher: starts the others; fetcher: does all HTTP of a database';
+COMMENT ON COLUMN wbcache.stat_worker.database IS 'database it serves; NULL for the launcher';
+COMMENT ON COLUMN wbcache.stat_worker.pid IS 'process; NULL: not running';
+COMMENT ON COLUMN wbcache.stat_worker.state IS 'running, or stopped: it is about to be started again';
+COMMENT ON COLUMN wbcache.stat_worker.started_at IS 'when it was last started';
+COMMENT ON COLUMN wbcache.stat_worker.starts IS 'how often it was started since the server start';
+COMMENT ON COLUMN wbcache.stat_worker.flights_queued IS 'fetches that wait to start';
+COMMENT ON COLUMN wbcache.stat_worker.flights_under_way IS 'fetches in progress';
+
+REVOKE ALL ON FUNCTION
+	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),
+	wbcache.stat_server_counters(), wbcache.stat_memory_counters(),
+	wbcache.stat_worker_entries()
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),
+	wbcache.stat_server_counters(), wbcache.stat_memory_counters(),
+	wbcache.stat_worker_entries()
+	TO pg_monitor;
+REVOKE ALL ON
+	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
+	wbcache.stat_memory, wbcache.stat_worker
+	FROM PUBLIC;
+GRANT SELECT ON
+	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
+	wbcache.stat_memory, wbcache.stat_worker
+	TO pg_monitor;

@@ -1,0 +1,689 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.c
+ *	  Fetches in progress, and everyone who waits for them.
+ *
+ * Layer 3.  A flight is one fetch of one key.  It is made by a reader who
+ * finds nothing to join, taken from its database's lane by the fetcher, and
+ * landed by the fetcher with a result that all waiters share:
+ *
+ *		FREE -> QUEUED -> UNDER_WAY -> LANDED -> FREE
+ *
+ * QUEUED may also go to LANDED at once: the fetch was refused.  When a fetcher
+ * ends, its successor lets what was under way take off again.
+ *
+ * A key has at most two flights: one under way and one queued behind it.  A
+ * queued flight reads the generations later than now, so that anybody may
+ * join it; one under way may be joined only while the generations it has read
+ * are still current.  That is what keeps a reader who came after an
+ * invalidation from getting a value that was fetched before it.
+ *
+ * Lock protocol.  One lock guards the table of flights, the lanes and the
+ * lines; it is held for a few instructions, on misses and due refreshes only.
+ * Partition locks of the memory tier may be taken under it (still_needed).
+ * The state is atomic, so that waiters can look at it without the lock; it is
+ * changed under the lock.  The result doesn't change once the state is LANDED.
+ *
+ * Everyone who waits holds a reference, and so does the table until landing.
+ * Who drops the last one gives the flight back.  A waiter that leaves early,
+ * by cancel or by the end of its session, harms nobody: see swr.c for how it
+ * makes sure to leave.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "flight.h"
+#include "guc.h"
+#include "key.h"
+#include "memory.h"
+#include "metrics.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+/* Databases that can have a fetcher. */
+#define LANES	64
+
+/* Take-offs before a flight is given up because its fetchers keep ending. */
+#define ATTEMPTS_MAX	3
+
+#define NONE	(-1)
+
+typedef enum FlightState
+{
+	FLIGHT_FREE,
+	FLIGHT_QUEUED,
+	FLIGHT_UNDER_WAY,
+	FLIGHT_LANDED
+} FlightState;
+
+typedef struct Flight
+{
+	pg_atomic_uint32 state;		/* FlightState; written under the lock */
+	int			refs;			/* lock; waiters, + 1 until landing */
+	int			attempts;		/* lock; take-offs so far */
+	int			lane;			/* lock */
+	int			next;			/* lock; in the lane's queue or free list */
+	bool		in_queue;		/* lock; is it in the lane's queue? */
+	TimestampTz took_off_at;	/* lock; the last time */
+	WbcKey		key;			/* set when made */
+	WbcStamp	stamp;			/* lock; set at take-off */
+	WbcFlightResult result;		/* set before LANDED */
+	ConditionVariable landed;
+} Flight;
+
+/* The flights of one key. */
+typedef struct Line
+{
+	WbcKey		key;			/* hash key; must be first */
+	int			under_way;		/* flight or NONE */
+	int			queued;			/* flight or NONE */
+} Line;
+
+/* Where a database's flights wait for its fetcher. */
+typedef struct Lane
+{
+	Oid			dbid;			/* InvalidOid: free */
+	pid_t		pid;			/* of the fetcher, 0: none now */
+	int			procno;			/* of the fetcher */
+	int			head;			/* first flight of the queue, or NONE */
+	int			tail;
+} Lane;
+
+typedef struct Table
+{
+	int			free;			/* first free flight, or NONE */
+	Lane		lanes[LANES];
+	Flight		flights[FLEXIBLE_ARRAY_MEMBER];
+} Table;
+
+static Table *table;
+static HTAB *lines;
+static LWLock *lock;
+
+/* ----------------------------------------------------------------
+ * The table
+ * ----------------------------------------------------------------
+ */
+
+static uint32
+line_hash(const void *key, Size size)
+{
+	return (uint32) ((const WbcKey *) key)->hash;
+}
+
+static int
+line_compare(const void *a, const void *b, Size size)
+{
+	const WbcKey *x = a;
+	const WbcKey *y = b;
+
+	return wbc_key_is(x, y->dbid, y->scope, y->data, y->len) ? 0 : 1;
+}
+
+static void *
+line_copy(void *to, const void *from, Size size)
+{
+	return memcpy(to, from,
+				  offsetof(WbcKey, data) + ((const WbcKey *) from)->len);
+}
+
+static Size
+table_size(void)
+{
+	return add_size(offsetof(Table, flights),
+					mul_size(wbc_guc_max_flights, sizeof(Flight)));
+}
+
+static Size
+lines_size(void)
+{
+	return hash_estimate_size(wbc_guc_max_flights, sizeof(Line));
+}
+
+static void
+init_table(void)
+{
+	memset(table, 0, table_size());
+	for (int i = 0; i < LANES; i++)
+		table->lanes[i].head = table->lanes[i].tail = NONE;
+
+	table->free = NONE;
+	for (int f = wbc_guc_max_flights - 1; f >= 0; f--)
+	{
+		pg_atomic_init_u32(&table->flights[f].state, FLIGHT_FREE);
+		ConditionVariableInit(&table->flights[f].landed);
+		table->flights[f].next = table->free;
+		table->free = f;
+	}
+}
+
+static void
+table_attach(void *place, LWLockPadded *locks, bool found)
+{
+	HASHCTL		info = {
+		.keysize = sizeof(WbcKey),
+		.entrysize = sizeof(Line),
+		.hash = line_hash,
+		.match = line_compare,
+		.keycopy = line_copy
+	};
+
+	table = place;
+	lock = &locks[0].lock;
+	if (!found)
+		init_table();
+	lines = ShmemInitHash("wbcache_flight lines",
+						  wbc_guc_max_flights, wbc_guc_max_flights, &info,
+						  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+						  HASH_KEYCOPY);
+}
+
+void
+wbc_flight_register(void)
+{
+	static const WbcShmemPiece piece = {
+		.name = "wbcache_flight",
+		.nlocks = 1,
+		.size = table_size,
+		.extra = lines_size,
+		.attach = table_attach
+	};
+
+	wbc_shmem_register(&piece);
+}
+
+static FlightState
+state_of(const Flight *flight)
+{
+	return pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &flight->state));
+}
+
+static Line *
+find_line(const WbcKey *key)
+{
+	return hash_search_with_hash_value(lines, key, line_hash(key, 0),
+									   HASH_FIND, NULL);
+}
+
+/*
+ * Drops a reference.  When it was the last, the flight is free and the entry
+ * to unpin after releasing the lock is returned.  Hold the lock.
+ */
+static dsa_pointer
+drop_ref(int f)
+{
+	Flight	   *flight = &table->flights[f];
+
+	if (--flight->refs > 0)
+		return InvalidDsaPointer;
+
+	Assert(state_of(flight) == FLIGHT_LANDED);
+	pg_atomic_write_u32(&flight->state, FLIGHT_FREE);
+	flight->next = table->free;
+	table->free = f;
+	return flight->result.failed ? InvalidDsaPointer : flight->result.value;
+}
+
+/* ----------------------------------------------------------------
+ * Lanes.  Hold the lock in all of the static functions.
+ * ----------------------------------------------------------------
+ */
+
+static int
+find_lane(Oid dbid)
+{
+	for (int i = 0; i < LANES; i++)
+		if (table->lanes[i].dbid == dbid)
+			return i;
+	return NONE;
+}
+
+static int
+find_or_make_lane(Oid dbid)
+{
+	int			l = find_lane(dbid);
+
+	if (l == NONE)
+	{
+		l = find_lane(InvalidOid);
+		if (l != NONE)
+			table->lanes[l].dbid = dbid;
+	}
+	return l;
+}
+
+static void
+enqueue(int f)
+{
+	Flight	   *flight = &table->flights[f];
+	Lane	   *lane = &table->lanes[flight->lane];
+
+	flight->next = NONE;
+	flight->in_queue = true;
+	if (lane->tail == NONE)
+		lane->head = f;
+	else
+		table->flights[lane->tail].next = f;
+	lane->tail = f;
+
+	if (lane->pid != 0)
+		SetLatch(&ProcGlobal->allProcs[lane->procno].procLatch);
+}
+
+/*
+ * Lets flights of a fetcher that ended wait for the next one.  What it had
+ * taken from the queue goes back there; so does what it had under way, to take
+ * off again with a new stamp.
+ */
+static void
+requeue_orphans(int l)
+{
+	for (int f = 0; f < wbc_guc_max_flights; f++)
+	{
+		Flight	   *flight = &table->flights[f];
+		FlightState state = state_of(flight);
+		const Line *line;
+
+		if (flight->lane != l || flight->in_queue ||
+			(state != FLIGHT_QUEUED && state != FLIGHT_UNDER_WAY))
+			continue;
+
+		line = find_line(&flight->key);
+		if (state == FLIGHT_QUEUED && line->under_way != NONE)
+			continue;			/* its turn comes when that one lands */
+		enqueue(f);
+	}
+}
+
+/*
+ * Makes this process the fetcher of a database.  Returns the lane, or -1 when
+ * there is a fetcher already, or no lane is left.
+ */
+int
+wbc_flight_open_lane(Oid dbid)
+{
+	int			l;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	l = find_or_make_lane(dbid);
+	if (l != NONE && table->lanes[l].pid != 0)
+		l = NONE;
+	if (l != NONE)
+	{
+		table->lanes[l].pid = MyProcPid;
+		table->lanes[l].procno = wbc_compat_my_procno();
+		requeue_orphans(l);
+	}
+	LWLockRelease(lock);
+
+	return l;
+}
+
+/*
+ * The fetcher ends.  What it had in hand waits for the next one.
+ */
+void
+wbc_flight_close_lane(int lane)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	table->lanes[lane].pid = 0;
+	LWLockRelease(lock);
+}
+
+/*
+ * Makes a lane for a database whose fetcher is about to start.  Returns false
+ * when none is left.
+ */
+bool
+wbc_flight_reserve_lane(Oid dbid)
+{
+	int			l;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	l = find_or_make_lane(dbid);
+	LWLockRelease(lock);
+
+	return l != NONE;
+}
+
+/*
+ * There will be no fetcher for this database any more: lands all its flights
+ * with the error, and forgets the lane.  Its fetcher must have ended.
+ */
+void
+wbc_flight_drop_lane(Oid dbid, const WbcError *error)
+{
+	WbcFlightResult failed = {.failed = true};
+	int			l;
+	int			f;
+
+	failed.error = *error;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	l = find_lane(dbid);
+	if (l != NONE && table->lanes[l].pid == 0)
+		requeue_orphans(l);
+	else
+		l = NONE;
+	LWLockRelease(lock);
+
+	if (l == NONE)
+		return;
+	while ((f = wbc_flight_next(l)) != NONE)
+		wbc_flight_land(f, &failed);
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (table->lanes[l].dbid == dbid && table->lanes[l].head == NONE)
+		table->lanes[l].dbid = InvalidOid;
+	LWLockRelease(lock);
+}
+
+/* ----------------------------------------------------------------
+ * For readers
+ * ----------------------------------------------------------------
+ */
+
+/* May a reader who comes now share this line's flight under way? */
+static bool
+may_join_under_way(const Line *line, const WbcFlightAsk *ask)
+{
+	return line->under_way != NONE && !ask->must_start_later &&
+		wbc_generation_stamp_is_current(&table->flights[line->under_way].stamp);
+}
+
+/*
+ * Makes a flight and queues it, behind the one under way if there is one.
+ * Hold the lock.
+ */
+static WbcJoin
+make_flight(const WbcKey *key, int *made)
+{
+	int			l = find_lane(key->dbid);
+	int			f = table->free;
+	Flight	   *flight;
+	Line	   *line;
+	bool		found;
+
+	if (l == NONE)
+		return WBC_JOIN_NO_WORKER;
+	if (f == NONE)
+		return WBC_JOIN_FULL;
+	line = hash_search_with_hash_value(lines, key, line_hash(key, 0),
+									   HASH_ENTER_NULL, &found);
+	if (line == NULL)
+		return WBC_JOIN_FULL;
+	if (!found)
+		line->under_way = NONE;
+	line->queued = f;
+
+	flight = &table->flights[f];
+	table->free = flight->next;
+	flight->refs = 1;
+	flight->attempts = 0;
+	flight->lane = l;
+	flight->in_queue = false;
+	flight->took_off_at = 0;
+	line_copy(&flight->key, key, 0);
+	pg_atomic_write_u32(&flight->state, FLIGHT_QUEUED);
+	if (line->under_way == NONE)
+		enqueue(f);
+	*made = f;
+	return WBC_JOIN_STARTED;
+}
+
+/*
+ * Joins the key's flight, or makes one.  With will_wait, and when the answer
+ * is STARTED or JOINED, the caller holds a reference that it must give back by
+ * wbc_flight_leave(), whatever happens.
+ */
+WbcJoin
+wbc_flight_join(const WbcFlightAsk *ask, int *flight)
+{
+	WbcJoin		answer = WBC_JOIN_JOINED;
+	int			f;
+	Line	   *line;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	line = find_line(ask->key);
+	if (line != NULL && line->queued != NONE)
+		f = line->queued;
+	else if (line != NULL && may_join_under_way(line, ask))
+		f = line->under_way;
+	else if (ask->still_needed != NULL && !ask->still_needed(ask->arg))
+		answer = WBC_JOIN_NOT_NEEDED;
+	else
+		answer = make_flight(ask->key, &f);
+
+	if (ask->will_wait &&
+		(answer == WBC_JOIN_STARTED || answer == WBC_JOIN_JOINED))
+	{
+		table->flights[f].refs++;
+		*flight = f;
+	}
+	LWLockRelease(lock);
+
+	return answer;
+}
+
+/*
+ * Sleeps until the flight has landed or the deadline has passed; returns
+ * whether it has landed.  Throws on cancel and the like.
+ */
+bool
+wbc_flight_wait(int flight, TimestampTz deadline)
+{
+	static uint32 wait_event = 0;
+	Flight	   *awaited = &table->flights[flight];
+	bool		landed;
+
+	if (wait_event == 0)
+		wait_event = wbc_compat_wait_event("WbcacheFlight");
+
+	ConditionVariablePrepareToSleep(&awaited->landed);
+	while (!(landed = (state_of(awaited) == FLIGHT_LANDED)))
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   deadline);
+
+		if (left <= 0)
+			break;
+		ConditionVariableTimedSleep(&awaited->landed, left, wait_event);
+	}
+	ConditionVariableCancelSleep();
+
+	pg_read_barrier();
+	return landed;
+}
+
+/*
+ * How a landed flight ended; valid as long as the caller has its reference.
+ */
+const WbcFlightResult *
+wbc_flight_result(int flight)
+{
+	Assert(state_of(&table->flights[flight]) == FLIGHT_LANDED);
+	return &table->flights[flight].result;
+}
+
+/*
+ * When the flight took off, 0 if it didn't yet.  For a caller with a reference.
+ */
+TimestampTz
+wbc_flight_took_off_at(int flight)
+{
+	TimestampTz at;
+
+	LWLockAcquire(lock, LW_SHARED);
+	at = table->flights[flight].took_off_at;
+	LWLockRelease(lock);
+	return at;
+}
+
+/*
+ * Gives a reference back.  Never throws.
+ */
+void
+wbc_flight_leave(int flight)
+{
+	dsa_pointer last;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	last = drop_ref(flight);
+	LWLockRelease(lock);
+
+	if (DsaPointerIsValid(last))
+		wbc_memory_unpin(last);
+}
+
+/* ----------------------------------------------------------------
+ * For the fetcher
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Takes the next flight out of the queue, or returns -1.  It stays QUEUED, and
+ * can be joined, until wbc_flight_take_off().
+ */
+int
+wbc_flight_next(int lane)
+{
+	Lane	   *from = &table->lanes[lane];
+	int			f;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	f = from->head;
+	if (f != NONE)
+	{
+		from->head = table->flights[f].next;
+		if (from->head == NONE)
+			from->tail = NONE;
+		table->flights[f].in_queue = false;
+	}
+	LWLockRelease(lock);
+
+	return f;
+}
+
+/*
+ * For the fetcher, of a flight it has taken.
+ */
+const WbcKey *
+wbc_flight_key(int flight)
+{
+	return &table->flights[flight].key;
+}
+
+bool
+wbc_flight_has_waiters(int flight)
+{
+	bool		answer;
+
+	LWLockAcquire(lock, LW_SHARED);
+	answer = table->flights[flight].refs > 1;
+	LWLockRelease(lock);
+
+	return answer;
+}
+
+/*
+ * The fetch begins: nothing has been read from the source yet, and the stamp
+ * was taken before this call.  Returns false when the flight has started so
+ * often that it should be given up.
+ */
+bool
+wbc_flight_take_off(int flight, const WbcStamp *stamp, TimestampTz now)
+{
+	Flight	   *departing = &table->flights[flight];
+	Line	   *line;
+	bool		goes;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	goes = departing->attempts++ < ATTEMPTS_MAX;
+	if (goes)
+	{
+		line = find_line(&departing->key);
+		if (line->queued == flight)
+			line->queued = NONE;
+		line->under_way = flight;
+		departing->stamp = *stamp;
+		departing->took_off_at = now;
+		pg_atomic_write_u32(&departing->state, FLIGHT_UNDER_WAY);
+	}
+	LWLockRelease(lock);
+
+	return goes;
+}
+
+/*
+ * Ends a flight, whether or not it had taken off, and wakes all who wait for
+ * it.  Takes over the caller's pin of the result's value.
+ */
+void
+wbc_flight_land(int flight, const WbcFlightResult *result)
+{
+	Flight	   *landing = &table->flights[flight];
+	dsa_pointer last;
+	Line	   *line;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	landing->result = *result;
+	pg_write_barrier();
+	pg_atomic_write_u32(&landing->state, FLIGHT_LANDED);
+
+	line = find_line(&landing->key);
+	if (line->under_way == flight)
+		line->under_way = NONE;
+	else
+		line->queued = NONE;
+	if (line->queued != NONE)
+		enqueue(line->queued);
+	else
+		(void) hash_search_with_hash_value(lines, &landing->key,
+										   line_hash(&landing->key, 0),
+										   HASH_REMOVE, NULL);
+	last = drop_ref(flight);
+	LWLockRelease(lock);
+
+	ConditionVariableBroadcast(&landing->landed);
+	if (DsaPointerIsValid(last))
+		wbc_memory_unpin(last);
+}
+
+/*
+ * How many flights wait to start, and how many are under way: those of a
+ * database, or of all (InvalidOid).
+ */
+void
+wbc_flight_count(Oid dbid, int *queued, int *under_way)
+{
+	*queued = *under_way = 0;
+
+	LWLockAcquire(lock, LW_SHARED);
+	for (int f = 0; f < wbc_guc_max_flights; f++)
+	{
+		const Flight *flight = &table->flights[f];
+
+		if (OidIsValid(dbid) && flight->key.dbid != dbid)
+			continue;
+		switch (state_of(flight))
+		{
+			case FLIGHT_QUEUED:
+				(*queued)++;
+				break;
+			case FLIGHT_UNDER_WAY:
+				(*under_way)++;
+				break;
+			case FLIGHT_FREE:
+			case FLIGHT_LANDED:
+				break;
+		}
+	}
+	LWLockRelease(lock);
+}

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.h
+ *	  Fetches in progress, and everyone who waits for them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_FLIGHT_H
+#define WBC_FLIGHT_H
+
+#include "generation.h"
+#include "utils/dsa.h"
+#include "wbcache.h"
+
+/* How a flight ended; the same for all its waiters. */
+typedef struct WbcFlightResult
+{
+	bool		failed;
+	dsa_pointer value;			/* a pinned entry, unless failed */
+	TimestampTz soft_expires_at;	/* of that entry */
+	TimestampTz hard_expires_at;
+	WbcError	error;			/* if failed */
+} WbcFlightResult;
+
+/* What a reader wants of a flight. */
+typedef struct WbcFlightAsk
+{
+	const WbcKey *key;
+	bool		will_wait;		/* hold a reference for the caller */
+	bool		must_start_later;	/* a flight under way won't do */
+	bool		(*still_needed) (void *arg);	/* asked before one is made; must
+												 * not throw; NULL: yes */
+	void	   *arg;
+} WbcFlightAsk;
+
+typedef enum WbcJoin
+{
+	WBC_JOIN_STARTED,			/* a new flight was made */
+	WBC_JOIN_JOINED,			/* there was one to join */
+	WBC_JOIN_NOT_NEEDED,		/* still_needed() said no */
+	WBC_JOIN_FULL,				/* no room for another flight */
+	WBC_JOIN_NO_WORKER			/* nobody fetches for this database */
+} WbcJoin;
+
+extern void wbc_flight_register(void);
+
+/* for readers */
+extern WbcJoin wbc_flight_join(const WbcFlightAsk *ask, int *flight);
+extern bool wbc_flight_wait(int flight, TimestampTz deadline);
+extern const WbcFlightResult *wbc_flight_result(int flight);
+extern TimestampTz wbc_flight_took_off_at(int flight);
+extern void wbc_flight_leave(int flight);
+extern bool wbc_flight_reserve_lane(Oid dbid);
+
+/* for the fetcher of a database */
+extern int	wbc_flight_open_lane(Oid dbid);
+extern void wbc_flight_close_lane(int lane);
+extern void wbc_flight_drop_lane(Oid dbid, const WbcError *error);
+extern int	wbc_flight_next(int lane);
+extern const WbcKey *wbc_flight_key(int flight);
+extern bool wbc_flight_has_waiters(int flight);
+extern bool wbc_flight_take_off(int flight, const WbcStamp *stamp,
+								TimestampTz now);
+extern void wbc_flight_land(int flight, const WbcFlightResult *result);
+
+/* for the views */
+extern void wbc_flight_count(Oid dbid, int *queued, int *under_way);
+
+#endif							/* WBC_FLIGHT_H */

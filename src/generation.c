@@ -1,0 +1,224 @@
+/*-------------------------------------------------------------------------
+ *
+ * generation.c
+ *	  Counters that say which fetches are too old to be believed.
+ *
+ * Layer 2.  2^20 counters of 64 bits, the stripes.  Everything a value
+ * depends on (its key, its endpoint, its tags, and "everyone") hashes to one.
+ * In a stripe the low 16 bits count the commits in progress, the high 48 bits
+ * are the generation.
+ *
+ * There are no locks.  The invariants, with the moments in the order in which
+ * a committing transaction goes through them:
+ *
+ *	begin	in-progress + 1		before its data can be visible to anyone
+ *	...		the core makes its data visible
+ *	commit	generation + 1, in-progress - 1, in one atomic add
+ *
+ * A reader that can see the data took its snapshot after "begin", with the
+ * barrier of ProcArrayLock in between; so it finds the stripe either in
+ * progress or with another generation than any stamp taken before "begin".
+ * A stamp taken between "begin" and "commit" carries in-progress bits and is
+ * never current.  Hence whatever was fetched before the data was visible
+ * cannot be taken for current by a reader who sees the data.
+ *
+ * An abort after "begin" takes its 1 back and leaves the generation as it
+ * was: every stamp taken before is current again.
+ *
+ * Two names that share a stripe cost a superfluous miss, never a wrong
+ * answer.  A generation wraps after 2^48 commits: 8 years at a million
+ * invalidations of one stripe a second.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "generation.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "shmem.h"
+#include "storage/shmem.h"
+
+#define STRIPES				(1 << 20)
+#define IN_PROGRESS_MASK	UINT64CONST(0xFFFF)
+#define ONE_GENERATION		UINT64CONST(0x10000)
+
+/* So that a tag, a key and an endpoint of one name have different stripes. */
+#define SEED_TAG			UINT64CONST(0x7461670000000000)
+#define SEED_ENDPOINT		UINT64CONST(0x656e640000000000)
+
+static pg_atomic_uint64 *stripes;
+
+static Size
+stripes_size(void)
+{
+	return mul_size(STRIPES, sizeof(pg_atomic_uint64));
+}
+
+static void
+stripes_attach(void *place, LWLockPadded *locks, bool found)
+{
+	if (MaxBackends > IN_PROGRESS_MASK)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("wbcache serves at most %d processes",
+						(int) IN_PROGRESS_MASK),
+				 errhint("Lower max_connections, or remove wbcache from shared_preload_libraries.")));
+
+	stripes = place;
+	if (!found)
+		for (int i = 0; i < STRIPES; i++)
+			pg_atomic_init_u64(&stripes[i], ONE_GENERATION);
+}
+
+void
+wbc_generation_register(void)
+{
+	static const WbcShmemPiece piece = {
+		.name = "wbcache_generation",
+		.size = stripes_size,
+		.attach = stripes_attach
+	};
+
+	wbc_shmem_register(&piece);
+}
+
+/* Stripe 0 is everyone's; no name hashes to it. */
+static uint32
+stripe_of_hash(uint64 hash)
+{
+	return 1 + (uint32) (hash % (STRIPES - 1));
+}
+
+uint32
+wbc_generation_stripe_of_key(const WbcKey *key)
+{
+	return stripe_of_hash(key->hash);
+}
+
+uint32
+wbc_generation_stripe_of_tag(Oid dbid, const char *tag, int len)
+{
+	return stripe_of_hash(hash_bytes_extended((const unsigned char *) tag, len,
+											  SEED_TAG ^ dbid));
+}
+
+uint32
+wbc_generation_stripe_of_endpoint(Oid dbid, const char *name)
+{
+	return stripe_of_hash(hash_bytes_extended((const unsigned char *) name,
+											  strlen(name),
+											  SEED_ENDPOINT ^ dbid));
+}
+
+/*
+ * Adds a stripe to what a value depends on; a stripe that is there already is
+ * not added again.
+ */
+void
+wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe)
+{
+	for (int i = 0; i < stamp->n; i++)
+		if (stamp->stripe[i] == stripe)
+			return;
+
+	if (stamp->n >= WBC_STAMP_MAX)
+		elog(ERROR, "too many stripes in a stamp");
+	stamp->stripe[stamp->n++] = stripe;
+}
+
+/*
+ * Reads the stripes.  The full barrier keeps whatever the caller reads from
+ * the source afterwards from being read before.
+ */
+void
+wbc_generation_stamp_take(WbcStamp *stamp)
+{
+	for (int i = 0; i < stamp->n; i++)
+		stamp->seen[i] = pg_atomic_read_u64(&stripes[stamp->stripe[i]]);
+	pg_memory_barrier();
+}
+
+/*
+ * Is a value that depends on these n stripes, fetched when they held what was
+ * seen, still to be believed?
+ */
+bool
+wbc_generation_is_current(int n, const uint32 *stripe, const uint64 *seen)
+{
+	for (int i = 0; i < n; i++)
+	{
+		uint64		now = pg_atomic_read_u64(&stripes[stripe[i]]);
+
+		if (now != seen[i] || (now & IN_PROGRESS_MASK) != 0)
+			return false;
+	}
+	return true;
+}
+
+bool
+wbc_generation_stamp_is_current(const WbcStamp *stamp)
+{
+	return wbc_generation_is_current(stamp->n, stamp->stripe, stamp->seen);
+}
+
+/*
+ * Was a commit in progress on one of the stripes when the stamp was taken?
+ */
+bool
+wbc_generation_stamp_in_progress(const WbcStamp *stamp)
+{
+	for (int i = 0; i < stamp->n; i++)
+		if ((stamp->seen[i] & IN_PROGRESS_MASK) != 0)
+			return true;
+	return false;
+}
+
+/*
+ * A transaction that has this stripe on its list is about to commit.  Each
+ * backend begins a stripe at most once a transaction, so 16 bits are enough
+ * for the 65,535 processes that stripes_attach() makes sure of.
+ */
+void
+wbc_generation_begin(uint32 stripe)
+{
+	(void) pg_atomic_fetch_add_u64(&stripes[stripe], 1);
+}
+
+/*
+ * The transaction has committed.  Returns what the stripe held before.
+ */
+uint64
+wbc_generation_commit(uint32 stripe)
+{
+	return pg_atomic_fetch_add_u64(&stripes[stripe], ONE_GENERATION - 1);
+}
+
+/*
+ * The transaction was aborted after wbc_generation_begin().
+ */
+void
+wbc_generation_abort(uint32 stripe)
+{
+	(void) pg_atomic_fetch_sub_u64(&stripes[stripe], 1);
+}
+
+/*
+ * From what wbc_generation_commit() returned, what a stamp must have seen to
+ * be current once no commit is in progress: the generation of that commit.
+ */
+uint64
+wbc_generation_after_commit(uint64 before)
+{
+	return (before & ~IN_PROGRESS_MASK) + ONE_GENERATION;
+}
+
+/*
+ * Was no invalidation committed between the two moments?
+ */
+bool
+wbc_generation_same(uint64 a, uint64 b)
+{
+	return (a & ~IN_PROGRESS_MASK) == (b & ~IN_PROGRESS_MASK);
+}

@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *	  The settings, all of them.
+ *
+ * Layer 1.  Settings that size shared memory exist only where the library
+ * was preloaded: elsewhere there is no shared memory to size.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "guc.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+int			wbc_guc_memory_size = 128 * 1024;
+int			wbc_guc_max_value_size = 8 * 1024;
+int			wbc_guc_max_flights = 1024;
+int			wbc_guc_max_wait = 5000;
+char	   *wbc_guc_databases = NULL;
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names;
+
+	if (!SplitIdentifierString(copy, ',', &names))
+	{
+		GUC_check_errdetail("List syntax is invalid.");
+		return false;
+	}
+	list_free(names);
+	pfree(copy);
+	return true;
+}
+
+static void
+define_sizes(void)
+{
+	DefineCustomIntVariable("wbcache.memory_size",
+							"Shared memory for cached values and their index.",
+							"Reserved at server start, never exceeded; when it is full the least useful entries go.",
+							&wbc_guc_memory_size,
+							128 * 1024, 4 * 1024, INT_MAX / 2,
+							PGC_POSTMASTER, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.max_flights",
+							"Fetches that can be under way or waiting to start, over all databases.",
+							NULL,
+							&wbc_guc_max_flights,
+							1024, 16, 65536,
+							PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+}
+
+/*
+ * Called once, from _PG_init.
+ */
+void
+wbc_guc_define(void)
+{
+	if (process_shared_preload_libraries_in_progress)
+		define_sizes();
+
+	DefineCustomStringVariable("wbcache.databases",
+							   "Comma-separated names of the databases that have a fetcher.",
+							   NULL,
+							   &wbc_guc_databases,
+							   "postgres",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.max_value_size",
+							"Largest value that is cached.",
+							"A larger one is refused with an error, and so is an upstream's answer above it. Values above a quarter of wbcache.memory_size are refused too.",
+							&wbc_guc_max_value_size,
+							8 * 1024, 1, 512 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.max_wait",
+							"Longest time a read waits for a fetch.",
+							NULL,
+							&wbc_guc_max_wait,
+							5000, 1, 10 * 60 * 1000,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("wbcache");
+}
+
+/*
+ * The names in wbcache.databases, in the current memory context.
+ */
+List *
+wbc_guc_database_list(void)
+{
+	List	   *names = NIL;
+
+	(void) SplitIdentifierString(pstrdup(wbc_guc_databases), ',', &names);
+	return names;
+}
+
+/*
+ * Should this database have a fetcher?  NULL: no.
+ */
+bool
+wbc_guc_lists_database(const char *name)
+{
+	ListCell   *cell;
+
+	if (name == NULL)
+		return false;
+	foreach(cell, wbc_guc_database_list())
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
+}

@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *	  The settings, all of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_GUC_H
+#define WBC_GUC_H
+
+#include "nodes/pg_list.h"
+#include "wbcache.h"
+
+extern int	wbc_guc_memory_size;	/* kB */
+extern int	wbc_guc_max_value_size; /* kB */
+extern int	wbc_guc_max_flights;
+extern int	wbc_guc_max_wait;		/* ms */
+extern char *wbc_guc_databases;
+
+extern void wbc_guc_define(void);
+extern List *wbc_guc_database_list(void);
+extern bool wbc_guc_lists_database(const char *name);
+
+#endif							/* WBC_GUC_H */

@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * key.c
+ *	  Making the identity of entries.
+ *
+ * Layer 1.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "key.h"
+#include "miscadmin.h"
+
+/*
+ * Fills in a key; len is at most WBC_KEY_MAX.
+ */
+void
+wbc_key_make(WbcKey *key, Oid dbid, Oid scope, const char *data, int len)
+{
+	Assert(len <= WBC_KEY_MAX);
+	key->dbid = dbid;
+	key->scope = scope;
+	key->len = len;
+	memcpy(key->data, data, len);
+	key->hash = hash_bytes_extended((const unsigned char *) data, len,
+									((uint64) dbid << 32) ^ scope);
+}
+
+/*
+ * The key a user named, in this database.  Throws when it can't be one.
+ */
+void
+wbc_key_from_text(WbcKey *key, const text *from)
+{
+	const char *data = VARDATA_ANY(from);
+	int			len = VARSIZE_ANY_EXHDR(from);
+
+	if (len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key is empty"),
+				 errhint("Give a key such as 'props:categories:42'.")));
+	if (len > WBC_KEY_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key is too long"),
+				 errdetail("It has %d bytes; the limit is %d.",
+						   len, WBC_KEY_MAX),
+				 errhint("Shorten the key, or use a hash of its long part.")));
+	for (int i = 0; i < len; i++)
+	{
+		unsigned char c = data[i];
+
+		if (c < 0x20 || c == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("key contains a control character"),
+					 errdetail("Byte %d of the key is 0x%02x.", i + 1, c),
+					 errhint("Remove line breaks, tabs and other control characters from the key.")));
+	}
+
+	wbc_key_make(key, MyDatabaseId, InvalidOid, data, len);
+}

@@ -1,0 +1,702 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory.c
+ *	  The memory tier: a fixed block of shared memory with the hottest
+ *	  entries.
+ *
+ * Layer 2.  The block is laid out as
+ *
+ *		Memory (control) | buckets | DSA area, created in place
+ *
+ * and is all there is: the DSA area is limited to its place, so that it never
+ * makes a segment, and nothing of it is ever mapped.  A bucket is a set of 8
+ * slots; an entry can only be in the bucket its hash points to.
+ *
+ * Lock protocol.  Each bucket belongs to one of 128 partition locks: shared to
+ * find, exclusive to change a slot.  It is held for a look at 8 slots and never
+ * while memory is allocated, copied or freed.  No other lock is taken under
+ * it, the DSA's own included.
+ *
+ * An entry is pinned under the shared lock and then read without any lock:
+ * it never changes, and whoever drops the last pin frees it.  The slot holds
+ * one pin.  Nothing between a pin and its unpin may throw, unless the caller
+ * sees to the unpin.
+ *
+ * Eviction.  A full set makes room by second chance inside the set.  When the
+ * DSA area has no room, a clock hand goes over all sets and evicts whatever
+ * was not used since its last turn.  Evicting one by one can leave free memory
+ * in pieces that are too small, since the DSA keeps small objects together in
+ * blocks of 64 kB; then all entries inside one window of addresses go, so that
+ * whole blocks become free.  Both are bounded; if even that fails the value is
+ * not cached.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "guc.h"
+#include "key.h"
+#include "memory.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define PARTITIONS			128
+#define SLOTS_PER_BUCKET	8
+
+/* The index is sized for values of this many bytes. */
+#define EXPECTED_VALUE_SIZE	1024
+
+/* The DSA keeps objects up to 8 kB in blocks of this size. */
+#define DSA_BLOCK_SIZE		(64 * 1024)
+
+/* Turns of the clock before windows are cleared. */
+#define CLOCK_TRIES			6
+
+typedef struct Slot
+{
+	dsa_pointer entry;			/* partition lock */
+	TimestampTz soft_expires_at;	/* partition lock */
+	TimestampTz hard_expires_at;	/* partition lock */
+	pg_atomic_uint64 refresh_at;	/* atomic; a TimestampTz */
+	pg_atomic_uint32 used;		/* atomic; since the last look at it */
+} Slot;
+
+typedef struct Bucket
+{
+	uint64		hash[SLOTS_PER_BUCKET]; /* partition lock; one cache line */
+	Slot		slot[SLOTS_PER_BUCKET];
+	uint32		hand;			/* partition lock; next to be looked at */
+} Bucket;
+
+typedef struct Memory
+{
+	uint32		nbuckets;		/* a power of two; never changes */
+	int			dsa_tranche;	/* never changes */
+	Size		size;			/* of the whole block; never changes */
+	Size		dsa_size;		/* never changes */
+	pg_atomic_uint32 clock_hand;	/* next bucket */
+	pg_atomic_uint64 window_hand;	/* next address to be cleared */
+	pg_atomic_uint64 used;
+	pg_atomic_uint64 entries;
+	pg_atomic_uint64 stores;
+	pg_atomic_uint64 evictions;
+	pg_atomic_uint64 refused;
+} Memory;
+
+/* What a sweep over a bucket takes away. */
+typedef struct Sweep
+{
+	bool		by_window;		/* else: whatever was not used lately */
+	dsa_pointer from;
+	dsa_pointer to;				/* not included */
+} Sweep;
+
+static Memory *memory;
+static Bucket *buckets;
+static void *dsa_place;
+static LWLockPadded *locks;
+static dsa_area *area = NULL;	/* this process's attachment */
+
+/* ----------------------------------------------------------------
+ * The block
+ * ----------------------------------------------------------------
+ */
+
+static uint32
+count_buckets(void)
+{
+	Size		slots = (Size) wbc_guc_memory_size * 1024 / EXPECTED_VALUE_SIZE;
+
+	return pg_prevpower2_32(slots / SLOTS_PER_BUCKET);
+}
+
+static Size
+block_size(void)
+{
+	return (Size) wbc_guc_memory_size * 1024;
+}
+
+static void
+init_buckets(void)
+{
+	memset(buckets, 0, memory->nbuckets * sizeof(Bucket));
+	for (uint32 b = 0; b < memory->nbuckets; b++)
+		for (int s = 0; s < SLOTS_PER_BUCKET; s++)
+		{
+			pg_atomic_init_u64(&buckets[b].slot[s].refresh_at, 0);
+			pg_atomic_init_u32(&buckets[b].slot[s].used, 0);
+		}
+}
+
+static void
+init_dsa(void)
+{
+	dsa_area   *created;
+
+	memory->dsa_tranche = LWLockNewTrancheId();
+	created = dsa_create_in_place(dsa_place, memory->dsa_size,
+								  memory->dsa_tranche, NULL);
+	dsa_pin(created);
+	dsa_set_size_limit(created, memory->dsa_size);
+	dsa_detach(created);
+}
+
+static void
+block_attach(void *place, LWLockPadded *piece_locks, bool found)
+{
+	char	   *at = place;
+	uint32		nbuckets = count_buckets();
+
+	memory = place;
+	locks = piece_locks;
+	at += CACHELINEALIGN(sizeof(Memory));
+	buckets = (Bucket *) at;
+	at += MAXALIGN(nbuckets * sizeof(Bucket));
+	dsa_place = at;
+
+	if (!found)
+	{
+		memset(memory, 0, sizeof(Memory));
+		memory->nbuckets = nbuckets;
+		memory->size = block_size();
+		memory->dsa_size = memory->size - (at - (char *) place);
+		pg_atomic_init_u32(&memory->clock_hand, 0);
+		pg_atomic_init_u64(&memory->window_hand, 0);
+		pg_atomic_init_u64(&memory->used, 0);
+		pg_atomic_init_u64(&memory->entries, 0);
+		pg_atomic_init_u64(&memory->stores, 0);
+		pg_atomic_init_u64(&memory->evictions, 0);
+		pg_atomic_init_u64(&memory->refused, 0);
+		init_buckets();
+		init_dsa();
+	}
+	LWLockRegisterTranche(memory->dsa_tranche, "wbcache_dsa");
+}
+
+void
+wbc_memory_register(void)
+{
+	static const WbcShmemPiece piece = {
+		.name = "wbcache_memory",
+		.nlocks = PARTITIONS,
+		.size = block_size,
+		.attach = block_attach
+	};
+
+	wbc_shmem_register(&piece);
+}
+
+static void
+detach_at_exit(int code, Datum arg)
+{
+	if (area != NULL)
+	{
+		dsa_detach(area);
+		dsa_release_in_place(dsa_place);
+		area = NULL;
+	}
+}
+
+/*
+ * Makes the area usable in this process.  Must be called, where throwing is
+ * allowed, before any other function below that takes or gives a dsa_pointer;
+ * cheap when it was called before.
+ */
+void
+wbc_memory_attach(void)
+{
+	MemoryContext caller;
+
+	if (likely(area != NULL))
+		return;
+
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	area = dsa_attach_in_place(dsa_place, NULL);
+	dsa_pin_mapping(area);
+	on_shmem_exit(detach_at_exit, 0);
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * The largest value that may be cached, in bytes.
+ */
+Size
+wbc_memory_value_limit(void)
+{
+	return Min((Size) wbc_guc_max_value_size * 1024, memory->size / 4);
+}
+
+/* ----------------------------------------------------------------
+ * Slots and pins
+ * ----------------------------------------------------------------
+ */
+
+static inline uint32
+bucket_of(uint64 hash)
+{
+	return hash & (memory->nbuckets - 1);
+}
+
+static inline LWLock *
+lock_of(uint32 bucket)
+{
+	return &locks[bucket % PARTITIONS].lock;
+}
+
+WbcEntry *
+wbc_memory_entry(dsa_pointer pointer)
+{
+	return dsa_get_address(area, pointer);
+}
+
+/*
+ * For someone who holds a pin already.
+ */
+void
+wbc_memory_pin(dsa_pointer pointer)
+{
+	(void) pg_atomic_fetch_add_u32(&wbc_memory_entry(pointer)->refs, 1);
+}
+
+/*
+ * Frees the entry if this was the last pin.  Hold no partition lock.
+ */
+void
+wbc_memory_unpin(dsa_pointer pointer)
+{
+	WbcEntry   *entry = wbc_memory_entry(pointer);
+	uint32		size = entry->size;
+
+	if (pg_atomic_sub_fetch_u32(&entry->refs, 1) == 0)
+	{
+		dsa_free(area, pointer);
+		(void) pg_atomic_fetch_sub_u64(&memory->used, size);
+	}
+}
+
+/*
+ * The slot of a key in its bucket, or -1.  Hold the partition lock.
+ */
+static int
+find_slot(const Bucket *bucket, const WbcKey *key)
+{
+	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
+	{
+		const WbcEntry *entry;
+
+		if (bucket->hash[s] != key->hash ||
+			!DsaPointerIsValid(bucket->slot[s].entry))
+			continue;
+		entry = wbc_memory_entry(bucket->slot[s].entry);
+		if (wbc_key_is(key, entry->dbid, entry->scope,
+					   wbc_entry_key(entry), entry->key_len))
+			return s;
+	}
+	return -1;
+}
+
+/*
+ * Empties a slot.  Hold the partition lock exclusively, and unpin what is
+ * returned after releasing it.
+ */
+static dsa_pointer
+clear_slot(Bucket *bucket, int s)
+{
+	dsa_pointer was = bucket->slot[s].entry;
+
+	bucket->slot[s].entry = InvalidDsaPointer;
+	bucket->hash[s] = 0;
+	if (DsaPointerIsValid(was))
+		(void) pg_atomic_fetch_sub_u64(&memory->entries, 1);
+	return was;
+}
+
+/* ----------------------------------------------------------------
+ * Reading
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Looks a key up, whatever state its entry is in.  When found, the entry is
+ * pinned and the caller must unpin it.
+ */
+bool
+wbc_memory_find(const WbcKey *key, WbcFound *found)
+{
+	uint32		b = bucket_of(key->hash);
+	LWLock	   *lock = lock_of(b);
+	int			s;
+
+	LWLockAcquire(lock, LW_SHARED);
+	s = find_slot(&buckets[b], key);
+	if (s >= 0)
+	{
+		Slot	   *slot = &buckets[b].slot[s];
+
+		found->pointer = slot->entry;
+		found->entry = wbc_memory_entry(slot->entry);
+		found->soft_expires_at = slot->soft_expires_at;
+		found->hard_expires_at = slot->hard_expires_at;
+		found->refresh_at = pg_atomic_read_u64(&slot->refresh_at);
+		if (pg_atomic_read_u32(&slot->used) == 0)
+			pg_atomic_write_u32(&slot->used, 1);
+		(void) pg_atomic_fetch_add_u32(&found->entry->refs, 1);
+	}
+	LWLockRelease(lock);
+
+	return s >= 0;
+}
+
+/*
+ * Of all who find that a refresh is due, one gets true here; for the others
+ * it is then not due before "until".  So a stale read costs no more than a
+ * fresh one while its refresh is on the way.
+ */
+bool
+wbc_memory_claim_refresh(const WbcKey *key, TimestampTz now, TimestampTz until)
+{
+	uint32		b = bucket_of(key->hash);
+	LWLock	   *lock = lock_of(b);
+	bool		claimed = false;
+	int			s;
+
+	LWLockAcquire(lock, LW_SHARED);
+	s = find_slot(&buckets[b], key);
+	if (s >= 0)
+	{
+		pg_atomic_uint64 *refresh_at = &buckets[b].slot[s].refresh_at;
+		uint64		due = pg_atomic_read_u64(refresh_at);
+
+		claimed = (TimestampTz) due <= now &&
+			pg_atomic_compare_exchange_u64(refresh_at, &due, until);
+	}
+	LWLockRelease(lock);
+
+	return claimed;
+}
+
+/* ----------------------------------------------------------------
+ * Making room
+ * ----------------------------------------------------------------
+ */
+
+static bool
+sweep_takes(const Sweep *sweep, Slot *slot)
+{
+	if (!DsaPointerIsValid(slot->entry))
+		return false;
+	if (sweep->by_window)
+		return slot->entry >= sweep->from && slot->entry < sweep->to;
+	return pg_atomic_exchange_u32(&slot->used, 0) == 0;
+}
+
+/*
+ * Takes what the sweep takes out of one bucket; returns the bytes that were
+ * given back, those of entries that are still pinned included.
+ */
+static Size
+sweep_bucket(uint32 b, const Sweep *sweep)
+{
+	Bucket	   *bucket = &buckets[b];
+	dsa_pointer gone[SLOTS_PER_BUCKET];
+	int			n = 0;
+	Size		bytes = 0;
+
+	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
+	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
+		if (sweep_takes(sweep, &bucket->slot[s]))
+			gone[n++] = clear_slot(bucket, s);
+	LWLockRelease(lock_of(b));
+
+	for (int i = 0; i < n; i++)
+	{
+		bytes += wbc_memory_entry(gone[i])->size;
+		wbc_memory_unpin(gone[i]);
+	}
+	(void) pg_atomic_fetch_add_u64(&memory->evictions, n);
+	return bytes;
+}
+
+/*
+ * Moves the clock hand until at least this many bytes went, at most twice
+ * round.
+ */
+static Size
+evict_by_clock(Size wanted)
+{
+	static const Sweep sweep = {.by_window = false};
+	Size		bytes = 0;
+
+	for (uint64 i = 0; i < 2 * (uint64) memory->nbuckets && bytes < wanted; i++)
+		bytes += sweep_bucket(pg_atomic_fetch_add_u32(&memory->clock_hand, 1) &
+							  (memory->nbuckets - 1), &sweep);
+	return bytes;
+}
+
+/*
+ * Evicts all that lies within the next window of this many bytes.  In-place
+ * areas have one segment, so that a dsa_pointer is an offset into it.
+ */
+static void
+evict_window(Size window)
+{
+	Sweep		sweep = {.by_window = true};
+
+	sweep.from = pg_atomic_fetch_add_u64(&memory->window_hand, window) %
+		memory->dsa_size;
+	sweep.to = sweep.from + window;
+	for (uint32 b = 0; b < memory->nbuckets; b++)
+		(void) sweep_bucket(b, &sweep);
+}
+
+/*
+ * Allocates, evicting as far as it must.  Returns InvalidDsaPointer when no
+ * room could be made; never throws.
+ */
+static dsa_pointer
+allocate(Size size)
+{
+	Size		window = size + 2 * DSA_BLOCK_SIZE;
+	Size		wanted = size;
+	dsa_pointer pointer;
+
+	pointer = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM);
+	for (int i = 0; i < CLOCK_TRIES && !DsaPointerIsValid(pointer); i++)
+	{
+		if (evict_by_clock(wanted) == 0 || wanted > memory->dsa_size / 8)
+			break;
+		wanted *= 2;
+		pointer = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM);
+	}
+	for (Size cleared = 0;
+		 cleared < memory->dsa_size + window && !DsaPointerIsValid(pointer);
+		 cleared += window)
+	{
+		evict_window(window);
+		pointer = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM);
+	}
+	if (!DsaPointerIsValid(pointer))
+		(void) pg_atomic_fetch_add_u64(&memory->refused, 1);
+	return pointer;
+}
+
+/* ----------------------------------------------------------------
+ * Writing
+ * ----------------------------------------------------------------
+ */
+
+static void
+fill_entry(WbcEntry *entry, Size size, const WbcEntryParts *parts)
+{
+	const WbcKey *key = parts->key;
+	const WbcStamp *stamp = parts->stamp;
+
+	pg_atomic_init_u32(&entry->refs, 1);
+	entry->size = size;
+	entry->hash = key->hash;
+	entry->dbid = key->dbid;
+	entry->scope = key->scope;
+	entry->cached_at = parts->cached_at;
+	entry->fetch_started = parts->fetch_started;
+	entry->fetch_us = parts->fetch_us;
+	entry->source = parts->source;
+	entry->value_len = parts->value_len;
+	entry->key_len = key->len;
+	entry->kind = parts->kind;
+	entry->nstripes = stamp->n;
+	entry->etag_len = parts->etag_len;
+	entry->modified_len = parts->modified_len;
+	memcpy(entry->seen, stamp->seen, stamp->n * sizeof(uint64));
+	memcpy((char *) wbc_entry_stripes(entry), stamp->stripe,
+		   stamp->n * sizeof(uint32));
+	memcpy((char *) wbc_entry_key(entry), key->data, key->len);
+	if (parts->etag_len > 0)
+		memcpy((char *) wbc_entry_etag(entry), parts->etag, parts->etag_len);
+	if (parts->modified_len > 0)
+		memcpy((char *) wbc_entry_last_modified(entry), parts->last_modified,
+			   parts->modified_len);
+	memcpy((char *) wbc_entry_value(entry), parts->value, parts->value_len);
+}
+
+/*
+ * Makes an entry, not yet to be found by anyone.  Returns it with one pin, the
+ * caller's, or InvalidDsaPointer when there is no room.  Never throws.
+ */
+dsa_pointer
+wbc_memory_build(const WbcEntryParts *parts)
+{
+	Size		size = offsetof(WbcEntry, seen) +
+		parts->stamp->n * (sizeof(uint64) + sizeof(uint32)) +
+		parts->key->len + parts->etag_len + parts->modified_len +
+		parts->value_len;
+	dsa_pointer pointer = allocate(size);
+
+	if (DsaPointerIsValid(pointer))
+	{
+		fill_entry(wbc_memory_entry(pointer), size, parts);
+		(void) pg_atomic_fetch_add_u64(&memory->used, size);
+	}
+	return pointer;
+}
+
+/*
+ * The slot to put a new key in: an empty one, else by second chance.  Hold
+ * the partition lock exclusively.
+ */
+static int
+choose_slot(Bucket *bucket)
+{
+	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
+		if (!DsaPointerIsValid(bucket->slot[s].entry))
+			return s;
+
+	for (;;)
+	{
+		int			s = bucket->hand++ % SLOTS_PER_BUCKET;
+
+		if (pg_atomic_exchange_u32(&bucket->slot[s].used, 0) == 0)
+			return s;
+	}
+}
+
+static void
+put_in_slot(Bucket *bucket, int s, dsa_pointer pointer,
+			TimestampTz soft_expires_at, TimestampTz hard_expires_at)
+{
+	Slot	   *slot = &bucket->slot[s];
+
+	bucket->hash[s] = wbc_memory_entry(pointer)->hash;
+	slot->entry = pointer;
+	slot->soft_expires_at = soft_expires_at;
+	slot->hard_expires_at = hard_expires_at;
+	pg_atomic_write_u64(&slot->refresh_at, 0);
+	pg_atomic_write_u32(&slot->used, 1);
+	(void) pg_atomic_fetch_add_u64(&memory->entries, 1);
+	(void) pg_atomic_fetch_add_u64(&memory->stores, 1);
+}
+
+/*
+ * Lets everyone find an entry that wbc_memory_build() made, in place of the
+ * one its key had.  Returns false, and stores nothing, when it was invalidated
+ * meanwhile or when the one there comes from a later fetch.  Looking at the
+ * stripes under the lock makes sure that a delete() that comes later also
+ * finds the entry to delete.  The caller keeps its pin.
+ */
+bool
+wbc_memory_store(dsa_pointer pointer, TimestampTz soft_expires_at,
+				 TimestampTz hard_expires_at)
+{
+	WbcEntry   *entry = wbc_memory_entry(pointer);
+	uint32		b = bucket_of(entry->hash);
+	Bucket	   *bucket = &buckets[b];
+	dsa_pointer old = InvalidDsaPointer;
+	bool		stored;
+	bool		evicted = false;
+	WbcKey		key;
+	int			s;
+
+	wbc_key_make(&key, entry->dbid, entry->scope, wbc_entry_key(entry),
+				 entry->key_len);
+	wbc_memory_pin(pointer);
+
+	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
+	s = find_slot(bucket, &key);
+	stored = wbc_entry_is_current(entry) &&
+		(s < 0 || wbc_memory_entry(bucket->slot[s].entry)->fetch_started <=
+		 entry->fetch_started);
+	if (stored)
+	{
+		if (s < 0)
+		{
+			s = choose_slot(bucket);
+			evicted = DsaPointerIsValid(bucket->slot[s].entry);
+		}
+		old = clear_slot(bucket, s);
+		put_in_slot(bucket, s, pointer, soft_expires_at, hard_expires_at);
+	}
+	LWLockRelease(lock_of(b));
+
+	if (DsaPointerIsValid(old))
+		wbc_memory_unpin(old);
+	if (!stored)
+		wbc_memory_unpin(pointer);
+	if (evicted)
+		(void) pg_atomic_fetch_add_u64(&memory->evictions, 1);
+	return stored;
+}
+
+/*
+ * A refresh has failed.  If the key has a value that may be served now, its
+ * hard expiry moves by so many microseconds, but not further than max_stale
+ * after it was cached, and the next refresh is not due before refresh_at.
+ * Returns false when there is no such value.
+ */
+bool
+wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
+				  bool even_invalidated, TimestampTz now,
+				  TimestampTz refresh_at)
+{
+	uint32		b = bucket_of(key->hash);
+	bool		usable = false;
+	int			s;
+
+	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
+	s = find_slot(&buckets[b], key);
+	if (s >= 0)
+	{
+		Slot	   *slot = &buckets[b].slot[s];
+		WbcEntry   *entry = wbc_memory_entry(slot->entry);
+
+		usable = entry->kind == WBC_ENTRY_VALUE &&
+			slot->hard_expires_at > now &&
+			(even_invalidated || wbc_entry_is_current(entry));
+		if (usable)
+		{
+			TimestampTz limit = entry->cached_at + max_stale;
+
+			slot->hard_expires_at = Max(slot->hard_expires_at,
+										Min(slot->hard_expires_at + by, limit));
+			pg_atomic_write_u64(&slot->refresh_at, refresh_at);
+		}
+	}
+	LWLockRelease(lock_of(b));
+
+	return usable;
+}
+
+/*
+ * Takes a key's entry out, if there is one.
+ */
+void
+wbc_memory_remove(const WbcKey *key)
+{
+	uint32		b = bucket_of(key->hash);
+	dsa_pointer old = InvalidDsaPointer;
+	int			s;
+
+	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
+	s = find_slot(&buckets[b], key);
+	if (s >= 0)
+		old = clear_slot(&buckets[b], s);
+	LWLockRelease(lock_of(b));
+
+	if (DsaPointerIsValid(old))
+		wbc_memory_unpin(old);
+}
+
+void
+wbc_memory_info(WbcMemoryInfo *info)
+{
+	info->size = memory->size;
+	info->slots = (uint64) memory->nbuckets * SLOTS_PER_BUCKET;
+	info->used = pg_atomic_read_u64(&memory->used);
+	info->entries = pg_atomic_read_u64(&memory->entries);
+	info->stores = pg_atomic_read_u64(&memory->stores);
+	info->evictions = pg_atomic_read_u64(&memory->evictions);
+	info->refused = pg_atomic_read_u64(&memory->refused);
+}

@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory.h
+ *	  The memory tier: a fixed block of shared memory with the hottest
+ *	  entries.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_MEMORY_H
+#define WBC_MEMORY_H
+
+#include "generation.h"
+#include "port/atomics.h"
+#include "utils/dsa.h"
+#include "wbcache.h"
+
+typedef enum WbcEntryKind
+{
+	WBC_ENTRY_VALUE,
+	WBC_ENTRY_ERROR				/* the value is a WbcError: a failed fetch */
+} WbcEntryKind;
+
+/*
+ * An entry as it lies in the DSA area.  It never changes once built; whoever
+ * has it pinned may read it without a lock.  Behind the struct follow, in this
+ * order: seen[nstripes], stripe[nstripes], key, ETag, Last-Modified, value.
+ */
+typedef struct WbcEntry
+{
+	pg_atomic_uint32 refs;		/* pins, the slot's own included */
+	uint32		size;			/* of the whole allocation */
+	uint64		hash;
+	Oid			dbid;
+	Oid			scope;
+	TimestampTz cached_at;		/* when the value was known to be good */
+	TimestampTz fetch_started;
+	int64		fetch_us;		/* how long the fetch took */
+	uint64		source;			/* hash of the URL: the validators are good
+								 * for no other */
+	uint32		value_len;
+	uint16		key_len;
+	uint8		kind;			/* WbcEntryKind */
+	uint8		nstripes;
+	uint8		etag_len;
+	uint8		modified_len;
+	uint64		seen[FLEXIBLE_ARRAY_MEMBER];
+} WbcEntry;
+
+static inline const uint32 *
+wbc_entry_stripes(const WbcEntry *entry)
+{
+	return (const uint32 *) (entry->seen + entry->nstripes);
+}
+
+static inline const char *
+wbc_entry_key(const WbcEntry *entry)
+{
+	return (const char *) (wbc_entry_stripes(entry) + entry->nstripes);
+}
+
+static inline const char *
+wbc_entry_etag(const WbcEntry *entry)
+{
+	return wbc_entry_key(entry) + entry->key_len;
+}
+
+static inline const char *
+wbc_entry_last_modified(const WbcEntry *entry)
+{
+	return wbc_entry_etag(entry) + entry->etag_len;
+}
+
+static inline const char *
+wbc_entry_value(const WbcEntry *entry)
+{
+	return wbc_entry_last_modified(entry) + entry->modified_len;
+}
+
+static inline bool
+wbc_entry_is_current(const WbcEntry *entry)
+{
+	return wbc_generation_is_current(entry->nstripes, wbc_entry_stripes(entry),
+									 entry->seen);
+}
+
+/* What an entry is built from. */
+typedef struct WbcEntryParts
+{
+	const WbcKey *key;
+	const WbcStamp *stamp;
+	WbcEntryKind kind;
+	const void *value;
+	uint32		value_len;
+	const char *etag;			/* with its length; NULL: none */
+	uint8		etag_len;
+	const char *last_modified;	/* likewise */
+	uint8		modified_len;
+	TimestampTz cached_at;
+	TimestampTz fetch_started;
+	int64		fetch_us;
+	uint64		source;
+} WbcEntryParts;
+
+/* An entry found: pinned, with the times that may change while it lives. */
+typedef struct WbcFound
+{
+	WbcEntry   *entry;
+	dsa_pointer pointer;
+	TimestampTz soft_expires_at;
+	TimestampTz hard_expires_at;
+	TimestampTz refresh_at;		/* a refresh is not due before */
+} WbcFound;
+
+typedef struct WbcMemoryInfo
+{
+	uint64		size;			/* bytes: the whole block */
+	uint64		used;			/* bytes held by entries */
+	uint64		slots;			/* entries there is room for in the index */
+	uint64		entries;
+	uint64		stores;
+	uint64		evictions;
+	uint64		refused;		/* values for which no room could be made */
+} WbcMemoryInfo;
+
+extern void wbc_memory_register(void);
+extern void wbc_memory_attach(void);
+extern Size wbc_memory_value_limit(void);
+
+extern bool wbc_memory_find(const WbcKey *key, WbcFound *found);
+extern bool wbc_memory_claim_refresh(const WbcKey *key, TimestampTz now,
+									 TimestampTz until);
+extern WbcEntry *wbc_memory_entry(dsa_pointer pointer);
+extern void wbc_memory_pin(dsa_pointer pointer);
+extern void wbc_memory_unpin(dsa_pointer pointer);
+
+extern dsa_pointer wbc_memory_build(const WbcEntryParts *parts);
+extern bool wbc_memory_store(dsa_pointer pointer, TimestampTz soft_expires_at,
+							 TimestampTz hard_expires_at);
+extern bool wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
+							  bool even_invalidated, TimestampTz now,
+							  TimestampTz refresh_at);
+extern void wbc_memory_remove(const WbcKey *key);
+extern void wbc_memory_info(WbcMemoryInfo *info);
+
+#endif							/* WBC_MEMORY_H */

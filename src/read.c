@@ -1,0 +1,228 @@
+/*-------------------------------------------------------------------------
+ *
+ * read.c
+ *	  SQL functions that read: get, lookup, get_many.
+ *
+ * Layer 5.  All that they do is in swr.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "error.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "swr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(wbcache_get);
+PG_FUNCTION_INFO_V1(wbcache_lookup);
+PG_FUNCTION_INFO_V1(wbcache_get_many);
+
+static void
+read_one(WbcRead *read, const text *key)
+{
+	WbcRead    *reads[1] = {read};
+
+	wbc_swr_begin(read, key, GetCurrentTimestamp());
+	if (!wbc_swr_look(read))
+		wbc_swr_fly(reads, 1);
+	if (read->failed)
+		wbc_error_throw(&read->error);
+}
+
+Datum
+wbcache_get(PG_FUNCTION_ARGS)
+{
+	WbcRead		read;
+
+	read_one(&read, PG_GETARG_TEXT_PP(0));
+	if (read.value == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(read.value);
+}
+
+/* ----------------------------------------------------------------
+ * lookup
+ * ----------------------------------------------------------------
+ */
+
+static const char *
+status_label(WbcStatus status)
+{
+	switch (status)
+	{
+		case WBC_STATUS_HIT:
+			return "hit";
+		case WBC_STATUS_STALE:
+			return "stale";
+		case WBC_STATUS_MISS:
+			return "miss";
+		case WBC_STATUS_COLLAPSED:
+			return "collapsed";
+		case WBC_STATUS_BYPASS:
+			return "bypass";
+	}
+	return NULL;				/* keep compiler quiet */
+}
+
+static Datum
+interval_datum(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
+}
+
+static char *
+describe(const WbcRead *read)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	switch (read->status)
+	{
+		case WBC_STATUS_HIT:
+		case WBC_STATUS_STALE:
+			appendStringInfoString(&out, "memory tier");
+			break;
+		case WBC_STATUS_MISS:
+		case WBC_STATUS_BYPASS:
+			if (read->waited > 0)
+				appendStringInfo(&out, "fetched in %.1f ms",
+								 read->waited / 1000.0);
+			break;
+		case WBC_STATUS_COLLAPSED:
+			appendStringInfo(&out, "waited %.1f ms for a fetch that others had asked for",
+							 read->waited / 1000.0);
+			break;
+	}
+	if (read->note != NULL)
+		appendStringInfo(&out, "%s%s", out.len > 0 ? "; " : "", read->note);
+	return out.data;
+}
+
+Datum
+wbcache_lookup(PG_FUNCTION_ARGS)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false};
+	TupleDesc	desc;
+	WbcRead		read;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	read_one(&read, PG_GETARG_TEXT_PP(0));
+	nulls[0] = nulls[2] = nulls[3] = read.value == NULL;
+	if (read.value != NULL)
+	{
+		values[0] = PointerGetDatum(read.value);
+		values[2] = interval_datum(read.age);
+		values[3] = interval_datum(read.ttl);
+	}
+	values[1] = DirectFunctionCall2(enum_in,
+									CStringGetDatum(status_label(read.status)),
+									ObjectIdGetDatum(TupleDescAttr(desc, 1)->atttypid));
+	values[4] = CStringGetTextDatum(describe(&read));
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}
+
+/* ----------------------------------------------------------------
+ * get_many
+ * ----------------------------------------------------------------
+ */
+
+typedef struct Many
+{
+	int			n;
+	Datum	   *keys;
+	bool	   *null_keys;
+	text	  **values;			/* NULL: none */
+	char	  **errors;			/* NULL: none */
+	WbcRead   **missing;
+	int		   *missing_at;		/* index of the key it is for */
+	int			nmissing;
+} Many;
+
+static void
+take_answer(Many *many, int i, const WbcRead *read)
+{
+	many->values[i] = read->failed ? NULL : read->value;
+	many->errors[i] = read->failed ? pstrdup(read->error.message) : NULL;
+}
+
+/*
+ * Answers all keys that memory can answer, and keeps the other reads.
+ */
+static void
+look_at_all(Many *many, TimestampTz now)
+{
+	WbcRead    *read = palloc(sizeof(WbcRead));
+
+	for (int i = 0; i < many->n; i++)
+	{
+		if (many->null_keys[i])
+			continue;
+		wbc_swr_begin(read, DatumGetTextPP(many->keys[i]), now);
+		if (wbc_swr_look(read))
+			take_answer(many, i, read);
+		else
+		{
+			many->missing_at[many->nmissing] = i;
+			many->missing[many->nmissing++] = read;
+			read = palloc(sizeof(WbcRead));
+		}
+	}
+}
+
+static void
+read_many(Many *many)
+{
+	many->values = palloc0(many->n * sizeof(text *));
+	many->errors = palloc0(many->n * sizeof(char *));
+	many->missing = palloc(many->n * sizeof(WbcRead *));
+	many->missing_at = palloc(many->n * sizeof(int));
+	many->nmissing = 0;
+
+	look_at_all(many, GetCurrentTimestamp());
+	if (many->nmissing > 0)
+		wbc_swr_fly(many->missing, many->nmissing);
+	for (int i = 0; i < many->nmissing; i++)
+		take_answer(many, many->missing_at[i], many->missing[i]);
+}
+
+Datum
+wbcache_get_many(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Many		many;
+
+	InitMaterializedSRF(fcinfo, 0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false,
+					  TYPALIGN_INT, &many.keys, &many.null_keys, &many.n);
+	if (many.n == 0)
+		return (Datum) 0;
+
+	read_many(&many);
+	for (int i = 0; i < many.n; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3];
+
+		nulls[0] = many.null_keys[i];
+		values[0] = many.keys[i];
+		nulls[1] = many.values[i] == NULL;
+		values[1] = PointerGetDatum(many.values[i]);
+		nulls[2] = many.errors[i] == NULL;
+		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(many.errors[i]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

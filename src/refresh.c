@@ -1,0 +1,204 @@
+/*-------------------------------------------------------------------------
+ *
+ * refresh.c
+ *	  From the end of a fetch to everyone who wants its result.
+ *
+ * Layer 4.  Called by the fetcher, once a flight, with one of three ends:
+ *
+ *		publish		a new value
+ *		redate		the upstream said that the old value is still good
+ *		fail		no value: what there is stays, and lives longer
+ *
+ * The order is always the same: the memory tier first, then the flight.  A
+ * reader who finds no flight can be sure that the result of the last one is
+ * in memory, if it is to be had at all.  Nothing here throws; when there is
+ * no memory for a value, its waiters get an error and the next reader tries
+ * again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/jsonapi.h"
+#include "compat.h"
+#include "error.h"
+#include "flight.h"
+#include "mb/pg_wchar.h"
+#include "memory.h"
+#include "metrics.h"
+#include "refresh.h"
+
+/*
+ * Copies what the endpoint says, so that it may change while the fetch runs.
+ */
+void
+wbc_refresh_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint)
+{
+	refresh->soft_ttl = endpoint->soft_ttl;
+	refresh->hard_ttl = endpoint->hard_ttl;
+	refresh->max_stale = endpoint->max_stale;
+	refresh->error_ttl = endpoint->error_ttl;
+	refresh->metrics = endpoint->metrics;
+	switch (endpoint->on_invalidate)
+	{
+		case WBC_ON_INVALIDATE_REMOVE:
+			refresh->expire_on_invalidate = false;
+			break;
+		case WBC_ON_INVALIDATE_EXPIRE:
+			refresh->expire_on_invalidate = true;
+			break;
+	}
+}
+
+/*
+ * What is wrong with a body that should be JSON in the database's encoding;
+ * NULL when nothing is.  May throw on absurd nesting.
+ */
+const char *
+wbc_refresh_check_body(const char *data, Size len)
+{
+	JsonLexContext *lex;
+	JsonParseErrorType result;
+
+	if (len == 0)
+		return "the body is empty";
+	if (memchr(data, '\0', len) != NULL)
+		return "the body contains a zero byte";
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), data, len, true))
+		return "the body is not valid in the database's encoding";
+
+	lex = wbc_compat_json_lexer(unconstify(char *, data), len);
+	result = pg_parse_json(lex, &nullSemAction);
+	return result == JSON_SUCCESS ? NULL : "the body is not valid JSON";
+}
+
+/*
+ * Stores a value in the memory tier, unless it was invalidated meanwhile, and
+ * lands the flight with it either way: its waiters came before that.
+ */
+static void
+land_value(const WbcRefresh *refresh, WbcEntryParts *parts, TimestampTz now)
+{
+	WbcFlightResult result = {.failed = false};
+
+	parts->key = refresh->key;
+	parts->stamp = &refresh->stamp;
+	parts->kind = WBC_ENTRY_VALUE;
+	parts->source = refresh->source;
+	parts->cached_at = now;
+	parts->fetch_started = refresh->started_at;
+	parts->fetch_us = now - refresh->started_at;
+
+	result.value = wbc_memory_build(parts);
+	if (!DsaPointerIsValid(result.value))
+	{
+		WbcError	error;
+
+		wbc_error_set(&error, ERRCODE_OUT_OF_MEMORY,
+					  "no room in the cache's memory for a value");
+		wbc_error_detail(&error, "The value has %u bytes.", parts->value_len);
+		wbc_error_hint(&error, "Raise wbcache.memory_size and restart the server.");
+		wbc_refresh_fail(refresh, &error, now);
+		return;
+	}
+	result.soft_expires_at = now + refresh->soft_ttl;
+	result.hard_expires_at = now + refresh->hard_ttl;
+	(void) wbc_memory_store(result.value, result.soft_expires_at,
+							result.hard_expires_at);
+	wbc_metrics_count(&wbc_metrics_endpoint(refresh->metrics)->refresh_successes);
+	wbc_flight_land(refresh->flight, &result);
+}
+
+static void
+set_validators(WbcEntryParts *parts, const char *etag, const char *last_modified)
+{
+	parts->etag = etag;
+	parts->etag_len = Min(strlen(etag), WBC_VALIDATOR_MAX);
+	parts->last_modified = last_modified;
+	parts->modified_len = Min(strlen(last_modified), WBC_VALIDATOR_MAX);
+}
+
+/*
+ * The fetch brought a body, which wbc_refresh_check_body() has found good.
+ */
+void
+wbc_refresh_publish(const WbcRefresh *refresh, const WbcBody *body,
+					TimestampTz now)
+{
+	WbcEntryParts parts = {.value = body->data, .value_len = body->len};
+
+	set_validators(&parts, body->etag, body->last_modified);
+	land_value(refresh, &parts, now);
+}
+
+/*
+ * The upstream said 304: the base's value is good as of now.  Validators that
+ * came along replace the old ones (RFC 9110, 15.4.5).
+ */
+void
+wbc_refresh_redate(const WbcRefresh *refresh, const WbcBody *validators,
+				   TimestampTz now)
+{
+	const WbcEntry *base = wbc_memory_entry(refresh->base);
+	WbcEntryParts parts = {
+		.value = wbc_entry_value(base),
+		.value_len = base->value_len,
+		.etag = wbc_entry_etag(base),
+		.etag_len = base->etag_len,
+		.last_modified = wbc_entry_last_modified(base),
+		.modified_len = base->modified_len
+	};
+
+	if (validators->etag[0] != '\0' || validators->last_modified[0] != '\0')
+		set_validators(&parts, validators->etag, validators->last_modified);
+	land_value(refresh, &parts, now);
+}
+
+/*
+ * Remembers a failure for the endpoint's error_ttl, where there is no value
+ * that could be served instead.
+ */
+static void
+remember_failure(const WbcRefresh *refresh, const WbcError *error,
+				 TimestampTz now)
+{
+	WbcEntryParts parts = {
+		.key = refresh->key,
+		.stamp = &refresh->stamp,
+		.kind = WBC_ENTRY_ERROR,
+		.value = error,
+		.value_len = sizeof(WbcError),
+		.cached_at = now,
+		.fetch_started = refresh->started_at
+	};
+	dsa_pointer pointer = wbc_memory_build(&parts);
+
+	if (!DsaPointerIsValid(pointer))
+		return;
+	(void) wbc_memory_store(pointer, now + refresh->error_ttl,
+							now + refresh->error_ttl);
+	wbc_memory_unpin(pointer);
+}
+
+/*
+ * The fetch brought nothing, or was refused.  A value that is still served
+ * lives 50 % of its hard TTL longer, within max_stale.
+ */
+void
+wbc_refresh_fail(const WbcRefresh *refresh, const WbcError *error,
+				 TimestampTz now)
+{
+	WbcFlightResult result = {.failed = true};
+	bool		extended;
+
+	extended = wbc_memory_extend(refresh->key, refresh->hard_ttl / 2,
+								 refresh->max_stale,
+								 refresh->expire_on_invalidate, now,
+								 now + refresh->error_ttl);
+	if (!extended && refresh->error_ttl > 0)
+		remember_failure(refresh, error, now);
+
+	wbc_metrics_count(&wbc_metrics_endpoint(refresh->metrics)->refresh_failures);
+	result.error = *error;
+	wbc_flight_land(refresh->flight, &result);
+}

@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * refresh.h
+ *	  From the end of a fetch to everyone who wants its result.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_REFRESH_H
+#define WBC_REFRESH_H
+
+#include "endpoint.h"
+#include "generation.h"
+#include "utils/dsa.h"
+#include "wbcache.h"
+
+/* What a fetch was made for, and what its result is subject to. */
+typedef struct WbcRefresh
+{
+	int			flight;
+	const WbcKey *key;			/* the flight's own */
+	WbcStamp	stamp;			/* taken before the fetch began */
+	TimestampTz started_at;
+	uint64		source;			/* see WbcEntry */
+	dsa_pointer base;			/* pinned entry whose validators were sent, or
+								 * InvalidDsaPointer */
+
+	/* copied from the endpoint; microseconds */
+	int64		soft_ttl;
+	int64		hard_ttl;
+	int64		max_stale;
+	int64		error_ttl;
+	bool		expire_on_invalidate;
+	int			metrics;
+} WbcRefresh;
+
+/* A body with what the upstream said about it. */
+typedef struct WbcBody
+{
+	const char *data;
+	Size		len;
+	const char *etag;			/* "": none */
+	const char *last_modified;	/* "": none */
+} WbcBody;
+
+extern void wbc_refresh_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint);
+extern const char *wbc_refresh_check_body(const char *data, Size len);
+extern void wbc_refresh_publish(const WbcRefresh *refresh, const WbcBody *body,
+								TimestampTz now);
+extern void wbc_refresh_redate(const WbcRefresh *refresh, const WbcBody *validators,
+							   TimestampTz now);
+extern void wbc_refresh_fail(const WbcRefresh *refresh, const WbcError *error,
+							 TimestampTz now);
+
+#endif							/* WBC_REFRESH_H */

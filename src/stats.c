@@ -1,0 +1,259 @@
+/*-------------------------------------------------------------------------
+ *
+ * stats.c
+ *	  SQL functions behind the statistics views.
+ *
+ * Layer 5.  Each returns what is in shared memory, as it is; ratios, names and
+ * joins are the views' business, in the install script.  Without the library
+ * being preloaded they throw, as everything does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "breaker.h"
+#include "flight.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "memory.h"
+#include "metrics.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "upstream.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+PG_FUNCTION_INFO_V1(wbcache_stat_endpoint_counters);
+PG_FUNCTION_INFO_V1(wbcache_stat_coalescer_counters);
+PG_FUNCTION_INFO_V1(wbcache_stat_server_counters);
+PG_FUNCTION_INFO_V1(wbcache_stat_memory_counters);
+PG_FUNCTION_INFO_V1(wbcache_stat_worker_entries);
+PG_FUNCTION_INFO_V1(wbcache_stat_reset);
+
+/* One row in the making. */
+typedef struct Row
+{
+	ReturnSetInfo *result;
+	int			n;
+	Datum		values[24];
+	bool		nulls[24];
+} Row;
+
+static void
+begin_rows(FunctionCallInfo fcinfo, Row *row)
+{
+	wbc_shmem_require();
+	InitMaterializedSRF(fcinfo, 0);
+	row->result = (ReturnSetInfo *) fcinfo->resultinfo;
+	row->n = 0;
+}
+
+static void
+add(Row *row, Datum value)
+{
+	row->nulls[row->n] = false;
+	row->values[row->n++] = value;
+}
+
+static void
+add_null(Row *row)
+{
+	row->nulls[row->n] = true;
+	row->values[row->n++] = (Datum) 0;
+}
+
+static void
+add_count(Row *row, uint64 count)
+{
+	add(row, Int64GetDatum((int64) count));
+}
+
+/* 0 stands for never. */
+static void
+add_time(Row *row, TimestampTz at)
+{
+	if (at == 0)
+		add_null(row);
+	else
+		add(row, TimestampTzGetDatum(at));
+}
+
+/* Empty stands for none. */
+static void
+add_text(Row *row, const char *string)
+{
+	if (string[0] == '\0')
+		add_null(row);
+	else
+		add(row, CStringGetTextDatum(string));
+}
+
+static void
+end_row(Row *row)
+{
+	Assert(row->n == row->result->setDesc->natts);
+	tuplestore_putvalues(row->result->setResult, row->result->setDesc,
+						 row->values, row->nulls);
+	row->n = 0;
+}
+
+Datum
+wbcache_stat_endpoint_counters(PG_FUNCTION_ARGS)
+{
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	for (int i = 0; i < WBC_METRICS_ENDPOINTS; i++)
+	{
+		WbcEndpointMetrics *endpoint = wbc_metrics_endpoint(i);
+
+		if (endpoint->dbid != MyDatabaseId)
+			continue;
+		add(&row, DirectFunctionCall1(namein,
+									  CStringGetDatum(NameStr(endpoint->name))));
+#define X(name, description) \
+		add_count(&row, pg_atomic_read_u64(&endpoint->name));
+		WBC_ENDPOINT_COUNTERS(X)
+#undef X
+		end_row(&row);
+	}
+	return (Datum) 0;
+}
+
+Datum
+wbcache_stat_coalescer_counters(PG_FUNCTION_ARGS)
+{
+	WbcCoalescerMetrics *coalescer;
+	int			queued;
+	int			under_way;
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	coalescer = wbc_metrics_coalescer();
+	wbc_flight_count(InvalidOid, &queued, &under_way);
+#define X(name, description) \
+	add_count(&row, pg_atomic_read_u64(&coalescer->name));
+	WBC_COALESCER_COUNTERS(X)
+#undef X
+	add_count(&row, pg_atomic_read_u32(&coalescer->waiters));
+	add_count(&row, pg_atomic_read_u32(&coalescer->max_waiters));
+	add_count(&row, queued + under_way);
+	end_row(&row);
+	return (Datum) 0;
+}
+
+Datum
+wbcache_stat_server_counters(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	WbcUpstream *upstreams;
+	int			n;
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	upstreams = palloc(WBC_UPSTREAMS_MAX * sizeof(WbcUpstream));
+	n = wbc_upstream_snapshot(MyDatabaseId, upstreams);
+	for (int i = 0; i < n; i++)
+	{
+		const WbcUpstream *upstream = &upstreams[i];
+		const WbcRateLimit *limit = &upstream->limit;
+		bool		in_window = limit->window_start +
+			(int64) upstream->rate_window_ms * 1000 > now;
+
+		add(&row, ObjectIdGetDatum(upstream->serverid));
+		add_text(&row, wbc_breaker_state_name(upstream->breaker.state));
+		add_count(&row, upstream->breaker.failures);
+		add_time(&row, upstream->breaker.state == WBC_BREAKER_CLOSED ? 0 :
+				 upstream->breaker.retry_at);
+		add_count(&row, upstream->running);
+#define X(name, description) add_count(&row, upstream->name);
+		WBC_UPSTREAM_COUNTERS(X)
+#undef X
+		if (upstream->rate_requests > 0)
+			add_count(&row, upstream->rate_requests);
+		else
+			add_null(&row);
+		add_count(&row, in_window ? limit->used : 0);
+		add_time(&row, upstream->rate_requests > 0 && in_window ?
+				 limit->window_start + (int64) upstream->rate_window_ms * 1000 : 0);
+		add_time(&row, limit->paused_until > now ? limit->paused_until : 0);
+		add_text(&row, upstream->last_error);
+		add_time(&row, upstream->last_error_at);
+		end_row(&row);
+	}
+	return (Datum) 0;
+}
+
+Datum
+wbcache_stat_memory_counters(PG_FUNCTION_ARGS)
+{
+	WbcMemoryInfo info;
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	wbc_memory_info(&info);
+	add_count(&row, info.size);
+	add_count(&row, info.used);
+	add_count(&row, info.slots);
+	add_count(&row, info.entries);
+	add_count(&row, info.stores);
+	add_count(&row, info.evictions);
+	add_count(&row, info.refused);
+	end_row(&row);
+	return (Datum) 0;
+}
+
+static const char *
+kind_name(WbcWorkerKind kind)
+{
+	switch (kind)
+	{
+		case WBC_WORKER_LAUNCHER:
+			return "launcher";
+		case WBC_WORKER_FETCHER:
+			return "fetcher";
+	}
+	return NULL;				/* keep compiler quiet */
+}
+
+Datum
+wbcache_stat_worker_entries(PG_FUNCTION_ARGS)
+{
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	for (int i = 0; i < WBC_WORKERS_MAX; i++)
+	{
+		WbcWorker	worker;
+		int			queued = 0;
+		int			under_way = 0;
+
+		wbc_worker_read(i, &worker);
+		if (!worker.in_use)
+			continue;
+		if (OidIsValid(worker.dbid))
+			wbc_flight_count(worker.dbid, &queued, &under_way);
+		add_text(&row, kind_name(worker.kind));
+		add(&row, ObjectIdGetDatum(worker.dbid));
+		if (worker.pid != 0)
+			add(&row, Int32GetDatum((int32) worker.pid));
+		else
+			add_null(&row);
+		add_time(&row, worker.started_at);
+		add_count(&row, worker.starts);
+		add_count(&row, queued);
+		add_count(&row, under_way);
+		end_row(&row);
+	}
+	return (Datum) 0;
+}
+
+Datum
+wbcache_stat_reset(PG_FUNCTION_ARGS)
+{
+	wbc_shmem_require();
+	wbc_metrics_reset(MyDatabaseId);
+	wbc_upstream_reset(MyDatabaseId);
+	PG_RETURN_VOID();
+}

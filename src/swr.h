@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * swr.h
+ *	  The read path: fresh from memory, stale while it is refreshed, or a
+ *	  wait for a flight.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_SWR_H
+#define WBC_SWR_H
+
+#include "endpoint.h"
+#include "wbcache.h"
+
+/*
+ * One key being read.  When it is answered, either value is what was found
+ * (NULL: nothing, and nowhere to fetch it from), or failed is set and error
+ * says why.  Ages and times are in microseconds.
+ */
+typedef struct WbcRead
+{
+	WbcKey		key;
+	WbcRoute	route;
+	TimestampTz asked_at;
+
+	/* the answer */
+	text	   *value;			/* in the caller's memory context */
+	WbcStatus	status;
+	bool		failed;
+	WbcError	error;
+	int64		age;
+	int64		ttl;			/* until it turns stale; negative: stale */
+	int64		waited;
+	const char *note;			/* what else there is to say, or NULL */
+
+	/* on the way there */
+	bool		bypass;
+	int			flight;			/* a reference is held, or -1 */
+	bool		started_flight;
+} WbcRead;
+
+extern void wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now);
+extern bool wbc_swr_look(WbcRead *read);
+extern void wbc_swr_fly(WbcRead **reads, int n);
+
+#endif							/* WBC_SWR_H */

@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * wbcache.c
+ *	  A stale-while-revalidate cache inside PostgreSQL: the module's entry,
+ *	  and the map of its files.
+ *
+ * A key is read with one SQL call.  What is in memory is returned at once,
+ * also when it is stale; what is not is fetched, once for all who want it, by
+ * a background worker.  Invalidation takes effect with the commit of the
+ * transaction that asked for it.
+ *
+ * A file includes only headers of the layers below it, or of its own layer to
+ * its left.
+ *
+ *	5 entry		wbcache.c		_PG_init, hooks
+ *				launcher.c		keeps a fetcher running in each database
+ *				fetcher.c		the worker that does all HTTP of a database
+ *				read.c			SQL: get, lookup, get_many
+ *				stats.c			SQL: what the statistics views show
+ *	4 policy	swr.c			the read path
+ *				fetch.c			one fetch: definition, request, answer
+ *				refresh.c		from a fetch's end to all who want its result
+ *				invalidate.c	SQL: invalidate, set, delete, clear
+ *				endpoint_ddl.c	SQL: create_endpoint and its like
+ *				endpoint_trigger.c	what a change of wbcache.endpoint entails
+ *	3 mechanism	flight.c		fetches in progress and those who wait
+ *				pending.c		what a transaction will do at commit
+ *				endpoint.c		routing, privileges, what a value depends on
+ *				endpoint_row.c	one row of wbcache.endpoint, compiled
+ *				pattern.c		key patterns and templates
+ *				http.c			libcurl, knows nothing of caching
+ *				transfer.c		one request of http.c
+ *				upstream.c		each server's breaker, rate limit, counters
+ *				breaker.c		breaker and rate limit as state machines
+ *				server.c		options of servers and user mappings
+ *				worker.c		which processes run
+ *	2 state		memory.c		the memory tier
+ *				generation.c	the stripes that make invalidation exact
+ *				metrics.c		counters
+ *	1 base		guc.c			settings
+ *				shmem.c			shared memory for all of them
+ *				key.c			identity of entries
+ *				ttl.c			intervals
+ *				error.c			errors that travel through shared memory
+ *	0 words		wbcache.h		limits, identities, outcomes
+ *				compat.h		PostgreSQL 15 to 18
+ *
+ * Order of locks: flight lock, then one partition lock of the memory tier.
+ * All others are taken alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "endpoint.h"
+#include "flight.h"
+#include "fmgr.h"
+#include "generation.h"
+#include "guc.h"
+#include "launcher.h"
+#include "memory.h"
+#include "metrics.h"
+#include "miscadmin.h"
+#include "pending.h"
+#include "shmem.h"
+#include "upstream.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+static object_access_hook_type prev_object_access = NULL;
+
+/*
+ * DROP DATABASE fails while a session is in the database, and so it would for
+ * our fetcher.  The core asks this hook before it looks for sessions, and then
+ * gives them 5 s to end.
+ */
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+			  int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+
+	if (access == OAT_DROP && class_id == DatabaseRelationId)
+		wbc_worker_stop_for_drop(object_id, GetCurrentTimestamp());
+}
+
+static void
+claim_shared_memory(void)
+{
+	wbc_generation_register();
+	wbc_metrics_register();
+	wbc_memory_register();
+	wbc_flight_register();
+	wbc_upstream_register();
+	wbc_worker_register();
+	wbc_shmem_install_hooks();
+}
+
+/*
+ * Without preloading, the library still loads: so that CREATE EXTENSION works,
+ * and the functions can say what is missing.
+ */
+void
+_PG_init(void)
+{
+	wbc_guc_define();
+	wbc_endpoint_init();
+	wbc_pending_install_callbacks();
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	claim_shared_memory();
+	wbc_launcher_register();
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
+}

@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# make check: builds the extension and runs all its tests on private instances. Nothing installed is changed, but for
+# Debian packages that are missing. The last line is "N passed, N failed"; the status is 0 only if some test ran and
+# none failed.
+#
+#   check.sh [regress | isolation | tap | upstream]...    only these parts (default: all)
+#
+#   regress    test/sql/*.sql against expected/*.out, one after the other in one database. The extension is loaded, and
+#              \getenv port WBC_UPSTREAM_PORT names a running test upstream (key in WBC_UPSTREAM_KEY).
+#   isolation  test/specs/*.spec against expected/*.out, the same in a database of its own
+#   tap        test/t/*.pl
+#   upstream   test/upstream/test_upstream.py
+#
+# What counts as one test: an SQL file, an isolation spec, a test point of a TAP file, a unit test in Python, the build,
+# and that the instance of the SQL and isolation tests neither crashed nor refused to stop.
+#
+# Environment: TESTS="name ..." for regress and isolation; PROVE_TESTS="test/t/NNN_name.pl ...", PROVE_FLAGS=-v,
+# PROVE_JOBS=N and WBC_TEST_TIMEOUT=seconds for tap. On failure logs and differences are in tmp_check/.
+# Inside, WBCACHE_SHARED_DATA names the folder of real schedules, where there is one.
+
+# shellcheck source=test/lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+
+PARTS=(regress isolation tap upstream)
+INSTANCE=regress
+
+# The outer half
+
+main() {
+  local part counts
+  for part in "$@"; do
+    case " ${PARTS[*]} " in
+      *" $part "*) ;;
+      *) wbc_fail "no part \"$part\"; there are: ${PARTS[*]}" ;;
+    esac
+  done
+  [ "$#" -gt 0 ] || set -- "${PARTS[@]}"
+  wbc_packages_ensure build check
+  wbc_workspace_create check
+  wbc_workspace_enter test/check.sh "$@" || :
+  counts=$(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' "$WBC_WORK/counts" 2>/dev/null) || counts="0 1"
+  finish "${counts% *}" "${counts#* }"
+}
+
+finish() {
+  if [ "$2" -eq 0 ]; then
+    rm -rf "$WBC_TOP/tmp_check" 2>/dev/null || :
+  else
+    wbc_workspace_keep_results
+  fi
+  printf '%d passed, %d failed\n' "$1" "$2"
+  [ "$2" -eq 0 ] && [ "$1" -gt 0 ]
+}
+
+# The inner half
+
+main_inside() {
+  local part
+  WBC_RESULTS=$WBC_WORK/results
+  wbc_say "== build"
+  if ! wbc_build; then
+    count 0 1
+    return 1
+  fi
+  count 1 0
+  wbc_tree_create
+  for part in "$@"; do
+    "run_$part"
+  done
+  instance_end
+}
+
+# count PASSED FAILED: added up by the outer half.
+count() {
+  printf '%d %d\n' "$1" "$2" >>"$WBC_WORK/counts"
+}
+
+# names FOLDER SUFFIX: the tests of a folder, or those of TESTS that are in it.
+names() {
+  local file name
+  for file in "test/$1"/*."$2"; do
+    [ -e "$file" ] || continue
+    name=$(basename "$file" ".$2")
+    case " ${TESTS:-$name} " in
+      *" $name "*) printf '%s\n' "$name" ;;
+    esac
+  done
+}
+
+run_regress() {
+  run_driver regress sql sql "$WBC_PGXS/src/test/regress/pg_regress" wbcache_regress
+}
+
+run_isolation() {
+  run_driver isolation specs spec "$WBC_PGXS/src/test/isolation/pg_isolation_regress" wbcache_isolation
+}
+
+# run_driver PART FOLDER SUFFIX PROGRAM DATABASE: all tests of a part through pg_regress or its sister.
+run_driver() {
+  local out=$WBC_RESULTS/$1 tests options passed
+  mapfile -t tests < <(names "$2" "$3")
+  if [ "${#tests[@]}" -eq 0 ]; then
+    wbc_say "== $1: no tests"
+    return
+  fi
+  wbc_say "== $1"
+  if ! instance_begin; then
+    count 0 "${#tests[@]}"
+    return
+  fi
+  mkdir -p "$out"
+  # 15 looks for expected/ in the output directory, 16 and later where --expecteddir says.
+  cp -R expected "$out/"
+  options=("--inputdir=test" "--outputdir=$out" "--bindir=$WBC_BIN" "--host=$WBC_WORK/$INSTANCE" --port=5432
+    --user=postgres --use-existing "--dbname=$5")
+  ! "$4" --help | grep -q expecteddir || options+=("--expecteddir=$out")
+  wbc_run timeout --foreground -k 10 "${WBC_TEST_TIMEOUT:-600}" "$4" "${options[@]}" "${tests[@]}" &&
+    passed=${#tests[@]} || passed=$(driver_passed "$out")
+  rm -r "$out/expected"
+  [ ! -s "$out/regression.diffs" ] || cat "$out/regression.diffs"
+  count "$passed" $((${#tests[@]} - passed))
+}
+
+# The protocol is kept only after a failure. It says "test name ... ok 12 ms" in 15, "ok 1 - name 12 ms" later.
+driver_passed() {
+  [ -e "$1/regression.out" ] || echo 0
+  grep -cE '^(test +[^ ]+ +\.\.\. ok|ok [0-9]+ )' "$1/regression.out" 2>/dev/null || :
+}
+
+# The instance that the SQL and isolation tests share, started by whichever comes first, and its upstream.
+instance_begin() {
+  [ ! -d "$WBC_WORK/$INSTANCE" ] || return 0
+  wbc_instance_create $INSTANCE "shared_preload_libraries = 'wbcache'" \
+    "wbcache.databases = 'wbcache_regress, wbcache_isolation'" &&
+    wbc_instance_add_database $INSTANCE wbcache_regress wbcache_isolation &&
+    wbc_instance_start $INSTANCE &&
+    wbc_psql $INSTANCE wbcache_regress -c "CREATE EXTENSION wbcache" &&
+    wbc_psql $INSTANCE wbcache_isolation -c "CREATE EXTENSION wbcache" || return 1
+  wbc_upstream_start "$WBC_WORK/$INSTANCE/upstream.log"
+  export WBC_UPSTREAM_PORT WBC_UPSTREAM_KEY
+}
+
+instance_end() {
+  local log=$WBC_WORK/$INSTANCE/server.log failed=0
+  [ -d "$WBC_WORK/$INSTANCE" ] || return 0
+  wbc_instance_stop $INSTANCE || failed=1
+  if grep -E 'was terminated by signal|PANIC:|TRAP:' "$log"; then
+    failed=1
+  fi
+  [ "$failed" -eq 0 ] || wbc_say "the instance of the SQL and isolation tests crashed or did not stop"
+  count $((1 - failed)) "$failed"
+  cp "$WBC_WORK/$INSTANCE"/*.log "$WBC_RESULTS/"
+}
+
+run_tap() {
+  local files dir=$WBC_RESULTS/tap file
+  mapfile -t files < <(tap_files)
+  if [ "${#files[@]}" -eq 0 ]; then
+    wbc_say "== tap: no tests"
+    return
+  fi
+  wbc_say "== tap"
+  mkdir -p "$dir"
+  file=$WBC_WORK/tap.counts
+  wbc_run env "TESTDIR=$dir" "TESTDATADIR=$dir/tmp_check" "TESTLOGDIR=$dir/tmp_check/log" PGPORT=65432 \
+    "PG_REGRESS=$WBC_PGXS/src/test/regress/pg_regress" \
+    perl -I "$WBC_PGXS/src/test/perl" -I "$WBC_TOP/test/t" "$WBC_TOP/test/lib/tap.pl" \
+    "$file" "$dir/tmp_check/log" "${files[@]}" || :
+  if [ -s "$file" ]; then
+    # shellcheck disable=SC2046
+    count $(cat "$file")
+  else
+    count 0 "${#files[@]}"
+  fi
+}
+
+tap_files() {
+  local file
+  # shellcheck disable=SC2086
+  for file in ${PROVE_TESTS:-test/t/*.pl}; do
+    [ ! -e "$file" ] || printf '%s\n' "$file"
+  done
+}
+
+# unittest ends with "Ran N tests in ...", and then "OK" or "FAILED (failures=1, errors=2)".
+run_upstream() {
+  local log=$WBC_RESULTS/upstream_test.log ran bad
+  if [ ! -e test/upstream/test_upstream.py ]; then
+    wbc_say "== upstream: no tests"
+    return
+  fi
+  wbc_say "== upstream"
+  wbc_run timeout --foreground -k 10 "${WBC_TEST_TIMEOUT:-600}" python3 -B test/upstream/test_upstream.py \
+    >"$log" 2>&1 || cat "$log"
+  tail -n 3 "$log" | grep -E '^(Ran|OK|FAILED)' || :
+  ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} .*/\1/p' "$log")
+  bad=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | tr ',' '\n' |
+    awk -F= '$1 ~ /^ *(failures|errors|unexpected successes)$/ { n += $2 } END { print n + 0 }')
+  if [ -z "$ran" ]; then
+    count 0 1
+  else
+    count $((ran > bad ? ran - bad : 0)) "$bad"
+  fi
+}
+
+if [ -n "${WBC_INSIDE:-}" ]; then
+  main_inside "$@"
+else
+  main "$@"
+fi

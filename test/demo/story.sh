@@ -1,0 +1,204 @@
+# shellcheck shell=bash
+# The story the demo tells. Each line is a fact and its figure, measured while it is told.
+
+story() {
+  choose_fixtures
+  wbc_say ""
+  wbc_say "PostgreSQL $(sql -c "SHOW server_version" | cut -d' ' -f1), wbcache in shared memory, an upstream that takes $LATENCY_MS ms for an answer."
+  wbc_say "The fixtures come from ${FIXTURES_FROM}; all prices are made up."
+  chapter_cold
+  chapter_hot
+  chapter_herd
+  chapter_stale
+  chapter_down
+  chapter_back
+  closing
+}
+
+chapter() {
+  printf '\n%s\n' "$*"
+}
+
+# fact LABEL FIGURE
+fact() {
+  printf '  %-58s %s\n' "$1" "$2"
+}
+
+sql() {
+  wbc_psql "$INSTANCE" "$DATABASE" "$@"
+}
+
+# Sets FIXTURE_IDS (seven of them) and FIXTURE_NAME (of the first) from what the upstream has.
+choose_fixtures() {
+  local lines
+  mapfile -t lines < <(
+    curl -sS --fail --noproxy '*' --max-time 10 -H "X-Api-Key: $WBC_UPSTREAM_KEY" \
+      "http://127.0.0.1:$WBC_UPSTREAM_PORT/api/v3/fixtures/active" |
+      python3 -c '
+import json, sys
+fixtures = json.load(sys.stdin)["data"]
+first = fixtures[0]
+print(first["home_team_display"], "v", first["away_team_display"] + ",", first["league"]["name"])
+for fixture in fixtures[:8]:
+    print(fixture["id"])'
+  )
+  [ "${#lines[@]}" -eq 9 ] || wbc_fail "the upstream has too few active fixtures for the demo (8 are needed)"
+  FIXTURE_NAME=${lines[0]}
+  FIXTURE_IDS=("${lines[@]:1}")
+  FIXTURES_FROM="teams and leagues that exist"
+  [ -z "${FIXTURES:-}" ] || FIXTURES_FROM="the schedule $(basename "$FIXTURES")"
+}
+
+# ask ID: sets STATUS (or the error), TIME and BYTES, as seen by a session that has asked something before.
+ask() {
+  local microseconds
+  IFS='|' read -r STATUS microseconds BYTES < <(
+    sql -c "SELECT FROM demo.ask('no:such:endpoint')" -c "SELECT * FROM demo.ask(demo.key('$1'))"
+  )
+  TIME=$(readable "$microseconds")
+}
+
+# readable MICROSECONDS
+readable() {
+  awk -v t="$1" 'BEGIN {
+    if (t < 100) printf "%.1f µs\n", t
+    else if (t < 1000) printf "%d µs\n", t
+    else if (t < 10000) printf "%.1f ms\n", t / 1000
+    else printf "%d ms\n", t / 1000
+  }'
+}
+
+# Requests the upstream has had.
+requests() {
+  wbc_upstream_control counts | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'
+}
+
+# requests_since NUMBER: in words.
+requests_since() {
+  local n=$(($(requests) - $1))
+  if [ "$n" -eq 1 ]; then echo "1 upstream request"; else echo "$n upstream requests"; fi
+}
+
+# Waits until the value of the first fixture is past its soft TTL of two seconds.
+grow_stale() {
+  sleep 2.2
+}
+
+chapter_cold() {
+  local before sent
+  chapter "1. A key nobody has asked for: $FIXTURE_NAME"
+  before=$(requests)
+  ask "${FIXTURE_IDS[0]}"
+  sent=$(requests_since "$before")
+  fact "first lookup ($STATUS, $sent)" "$TIME for $BYTES bytes"
+}
+
+chapter_hot() {
+  local id=${FIXTURE_IDS[0]} inside outside
+  chapter "2. The same key, hot"
+  inside=$(sql -c "SELECT demo.median_get(demo.key('$id'), 10000)")
+  outside=$(mean_get "$id")
+  fact "one get inside the server, median of 10,000" "$(readable "$inside")"
+  fact "one get over a connection, mean of one client for 1 s" "$(readable "$outside")"
+}
+
+# mean_get ID: mean microseconds of a prepared get, with the way to the server and back.
+mean_get() {
+  printf "SELECT wbcache.get('props:categories:%s');\n" "$1" >"$WBC_WORK/tmp/get.sql"
+  clients -c 1 -T 1 -M prepared -f "$WBC_WORK/tmp/get.sql" |
+    awk '/^latency average/ { print $4 * 1000 }'
+}
+
+clients() {
+  pgbench -n -h "$WBC_WORK/$INSTANCE" -p 5432 -U postgres "$@" "$DATABASE" 2>"$WBC_WORK/tmp/pgbench.log" || {
+    cat "$WBC_WORK/tmp/pgbench.log" >&2
+    return 1
+  }
+}
+
+chapter_herd() {
+  local before sent answers distinct first last
+  chapter "3. 100 clients at once on one cold key"
+  before=$(requests)
+  printf "SELECT demo.ask_and_note(demo.key('%s'));\n" "${FIXTURE_IDS[1]}" >"$WBC_WORK/tmp/herd.sql"
+  clients -c 100 -j 2 -t 1 -f "$WBC_WORK/tmp/herd.sql" >/dev/null
+  sent=$(requests_since "$before")
+  IFS='|' read -r answers distinct first last < <(
+    sql -c "SELECT count(*), count(DISTINCT digest),
+                   extract(epoch FROM max(finished - started)) * 1e6,
+                   extract(epoch FROM max(finished) - min(finished)) * 1e6
+            FROM demo.answer"
+  )
+  fact "answers, different values among them" "$answers, $distinct"
+  fact "sent upstream" "$sent"
+  fact "longest wait of a client" "$(readable "$first")"
+  fact "between the first answer and the last" "$(readable "$last")"
+}
+
+chapter_stale() {
+  local id=${FIXTURE_IDS[0]} before sent status microseconds refreshed
+  chapter "4. A key past its soft TTL (2 s)"
+  ask "$id"
+  grow_stale
+  before=$(requests)
+  IFS='|' read -r status microseconds refreshed < <(
+    sql -c "SELECT FROM demo.ask('no:such:endpoint')" -c "SELECT * FROM demo.ask_until_fresh(demo.key('$id'))"
+  )
+  sent=$(requests_since "$before")
+  fact "the old value is served at once ($status)" "$(readable "$microseconds")"
+  fact "a fresh one has come in behind ($sent)" "after $(readable "$refreshed")"
+}
+
+chapter_down() {
+  local tries=0 i
+  chapter "5. The upstream goes down"
+  grow_stale
+  wbc_upstream_stop
+  ask "${FIXTURE_IDS[0]}"
+  fact "the key it knew ($STATUS)" "$TIME"
+  # The refresh that lookup started is the first failure.
+  for i in 2 3 4 5 6; do
+    [ "$(breaker)" != open ] || break
+    ask "${FIXTURE_IDS[i]}"
+    tries=$((tries + 1))
+    [ "$tries" -gt 1 ] || fact "a key it never had" "$TIME"
+    [ "$tries" -gt 1 ] || wbc_say "    $STATUS"
+  done
+  fact "breaker after $((tries + 1)) failures in a row" "$(breaker)"
+  ask "${FIXTURE_IDS[7]}"
+  fact "another key it never had" "$TIME"
+  wbc_say "    $STATUS"
+  ask "${FIXTURE_IDS[0]}"
+  fact "the key it knew, still ($STATUS)" "$TIME"
+}
+
+breaker() {
+  sql -c "SELECT breaker_state FROM wbcache.stat_server WHERE server = 'optic_odds'"
+}
+
+chapter_back() {
+  local since
+  chapter "6. The upstream comes back"
+  upstream_begin --port "$WBC_UPSTREAM_PORT"
+  since=$(date +%s%N)
+  wbc_wait 30 answered "${FIXTURE_IDS[7]}" || wbc_fail "no answer within 30 s of the upstream's return: $STATUS"
+  fact "the key it never had ($STATUS)" "after $(readable $((($(date +%s%N) - since) / 1000)))"
+  fact "breaker" "$(breaker)"
+}
+
+# answered ID: is there a value for it (now)?
+answered() {
+  ask "$1"
+  [ "${STATUS#error}" = "$STATUS" ]
+}
+
+closing() {
+  local psql=psql
+  command -v /usr/bin/psql >/dev/null || psql=$(wbc_pg_config --bindir)/psql
+  wbc_say ""
+  wbc_say "Both keep running. To look around:"
+  wbc_say "  $psql -h $WBC_WORK/$INSTANCE -U postgres $DATABASE"
+  wbc_say "    SELECT * FROM wbcache.lookup('props:categories:${FIXTURE_IDS[0]}');"
+  wbc_say "    SELECT * FROM wbcache.stat_endpoint;    -- and stat_coalescer, stat_server, stat_memory, stat_worker"
+  wbc_say "To end it and remove everything: make demo-stop"
+}
