@@ -53,13 +53,17 @@ CREATE TABLE wbcache.endpoint (
 		CHECK (on_invalidate IN ('remove', 'expire')),
 	readers regrole[] NOT NULL DEFAULT '{}',
 	writers regrole[] NOT NULL DEFAULT '{}',
+	loader text,
+	null_is_value boolean NOT NULL DEFAULT false,
+	statement_timeout interval NOT NULL DEFAULT '30 s',
+	lock_timeout interval NOT NULL DEFAULT '5 s',
 	owner regrole NOT NULL
 );
 
 COMMENT ON TABLE wbcache.endpoint IS 'Classes of keys: what a key looks like, where its value comes from, how long it lives, who may use it. Written by create_endpoint(), alter_endpoint() and drop_endpoint(); dumped by pg_dump.';
 COMMENT ON COLUMN wbcache.endpoint.name IS 'name of the endpoint; also a tag that all of its values carry';
 COMMENT ON COLUMN wbcache.endpoint.pattern IS 'what its keys look like: segments divided by colons, each a literal or a {parameter}; where several patterns match a key, the one with most literals has it';
-COMMENT ON COLUMN wbcache.endpoint.server IS 'foreign server of the wrapper wbcache_http that values are fetched from; NULL: they come by set() alone';
+COMMENT ON COLUMN wbcache.endpoint.server IS 'foreign server of the wrapper wbcache_http that values are fetched from; NULL: none';
 COMMENT ON COLUMN wbcache.endpoint.path IS 'path and query below the server''s base_url, with {parameter} for parts of the key, which are percent-encoded; NULL without a server';
 COMMENT ON COLUMN wbcache.endpoint.soft_ttl IS 'how long a value is fresh';
 COMMENT ON COLUMN wbcache.endpoint.hard_ttl IS 'how long a value may be served at all: past soft_ttl it is served as stale while it is refreshed';
@@ -69,6 +73,10 @@ COMMENT ON COLUMN wbcache.endpoint.tags IS 'tags that its values carry, with {pa
 COMMENT ON COLUMN wbcache.endpoint.on_invalidate IS 'what an invalidated value is good for: "remove": it is never served again; "expire": it is served as stale while it is refreshed';
 COMMENT ON COLUMN wbcache.endpoint.readers IS 'roles that may read its keys, besides the owner. A role that is dropped leaves its number here; alter_endpoint() takes it out.';
 COMMENT ON COLUMN wbcache.endpoint.writers IS 'roles that may set, delete and invalidate its keys, besides the owner';
+COMMENT ON COLUMN wbcache.endpoint.loader IS 'function that makes values, e.g. public.load_sidebar(text[]): takes the key''s parts, returns json; NULL: none';
+COMMENT ON COLUMN wbcache.endpoint.null_is_value IS 'whether a loader''s NULL is cached as JSON null; else it is an error';
+COMMENT ON COLUMN wbcache.endpoint.statement_timeout IS 'how long the loader may run';
+COMMENT ON COLUMN wbcache.endpoint.lock_timeout IS 'how long the loader may wait for a lock';
 COMMENT ON COLUMN wbcache.endpoint.owner IS 'role that may do everything with it, and whose user mapping is used at the server';
 
 SELECT pg_catalog.pg_extension_config_dump('wbcache.endpoint', '');
@@ -115,19 +123,24 @@ CREATE FUNCTION wbcache.create_endpoint(
 	tags text[] DEFAULT '{}',
 	on_invalidate text DEFAULT 'remove',
 	readers regrole[] DEFAULT '{}',
-	writers regrole[] DEFAULT '{}')
+	writers regrole[] DEFAULT '{}',
+	loader text DEFAULT NULL,
+	null_is_value boolean DEFAULT false,
+	statement_timeout interval DEFAULT '30 s',
+	lock_timeout interval DEFAULT '5 s')
 	RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_create_endpoint';
-COMMENT ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[]) IS
+COMMENT ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], text, boolean, interval, interval) IS
 'Makes an endpoint; the current role owns it. It takes effect when the transaction commits.
 name, pattern: required, e.g. ''props_categories'', ''props:categories:{fixture_id}''.
-server, path: where values are fetched from, e.g. ''/markets/active?fixture_id={fixture_id}''; the role needs USAGE of the server. Neither: values come by set() alone.
+server, path: where values are fetched from, e.g. ''/markets/active?fixture_id={fixture_id}''; the role needs USAGE of the server. Neither, and no loader: values come by set() alone.
 soft_ttl: how long a value is fresh (1 min). hard_ttl: how long it is served at all (2 x soft_ttl). max_stale: how old it may get while the upstream fails (24 h, or hard_ttl if that is longer). error_ttl: how long a failure is remembered (1 s; up to 1 h). A day counts 24 hours, a month 30 days.
 tags: at most 16, e.g. ARRAY[''game:{fixture_id}'']. on_invalidate: ''remove'' or ''expire''. readers, writers: roles.
+loader: instead of server and path, a function that makes values, e.g. ''public.load_sidebar(text[])''. It gets the key''s parts, returns json, and runs in a loader process as the endpoint''s owner, in a security-restricted context with search_path pg_catalog, pg_temp. null_is_value: its NULL is cached as JSON null instead of being an error. statement_timeout, lock_timeout: how long it may run (30 s) and wait for a lock (5 s), up to 1 h.
 NULL stands for the default.
 Errors: 22023 a rule is broken, 22004 name or pattern is NULL, 42710 the name is taken, 42P17 another pattern could claim the same keys with equal right, 42704 no such server or role, 42501 no USAGE of the server.';
-REVOKE ALL ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], text, boolean, interval, interval) FROM PUBLIC;
 
 CREATE FUNCTION wbcache.alter_endpoint(
 	name name,
@@ -142,16 +155,20 @@ CREATE FUNCTION wbcache.alter_endpoint(
 	on_invalidate text DEFAULT NULL,
 	readers regrole[] DEFAULT NULL,
 	writers regrole[] DEFAULT NULL,
+	loader text DEFAULT NULL,
+	null_is_value boolean DEFAULT NULL,
+	statement_timeout interval DEFAULT NULL,
+	lock_timeout interval DEFAULT NULL,
 	owner regrole DEFAULT NULL)
 	RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_alter_endpoint';
-COMMENT ON FUNCTION wbcache.alter_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], regrole) IS
+COMMENT ON FUNCTION wbcache.alter_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], text, boolean, interval, interval, regrole) IS
 'Changes an endpoint, and invalidates all of its values when the transaction commits. For its owner.
 Arguments are those of create_endpoint(); NULL leaves a property as it is. server => '''' takes server and path away.
 owner: the new owner, a role that the current role is a member of; needs USAGE of the server.
 Errors: those of create_endpoint(); 42704 no such endpoint; 42501 not its owner, or not a member of the new owner.';
-REVOKE ALL ON FUNCTION wbcache.alter_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], regrole) FROM PUBLIC;
+REVOKE ALL ON FUNCTION wbcache.alter_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], text, boolean, interval, interval, regrole) FROM PUBLIC;
 
 CREATE FUNCTION wbcache.drop_endpoint(
 	name name,
@@ -207,6 +224,19 @@ COMMENT ON FUNCTION wbcache.get_many(text[]) IS
 'The values of many keys, a row for each in the given order. What must be fetched is fetched side by side, within one wbcache.max_wait. A fetch that fails leaves value NULL and says why in error; the other keys are answered all the same. A NULL key gets a row of NULLs.
 Errors: those of get() that are about the key or the role; failed fetches are no errors here.';
 
+CREATE FUNCTION wbcache.get_with_swr(
+	key text,
+	loader regprocedure,
+	soft_ttl interval,
+	hard_ttl interval)
+	RETURNS json
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_get_with_swr';
+COMMENT ON FUNCTION wbcache.get_with_swr(text, regprocedure, interval, interval) IS
+'The value of a key that belongs to no endpoint, but to the calling role and a loader: from memory when it is fresh or stale, else made by the loader, waiting at most wbcache.max_wait. No other role can meet it.
+key: as for get(). loader: a function such as ''load_report(text[])'' that takes the key''s segments and returns json; it runs in a loader process as the calling role, in a security-restricted context with search_path pg_catalog, pg_temp, for at most 30 s. soft_ttl, hard_ttl: how long the value is fresh, and served at all. NULL: NULL.
+Errors: those of get(), those of the loader; 22023 the key belongs to an endpoint; 42P13 the function can''t be a loader; 42501 no EXECUTE.';
+
 /* ---------------------------------------------------------------------------
  * Writing.  All of it takes effect when the transaction commits, and not at
  * all when it doesn't.
@@ -239,6 +269,13 @@ CREATE FUNCTION wbcache.invalidate(key text) RETURNS void
 COMMENT ON FUNCTION wbcache.invalidate(text) IS
 'Makes a key''s value, and any fetch of it that is under way, invalid when the transaction commits. The endpoint''s on_invalidate says whether it may still be served as stale.
 Errors: 22023 no key, 42704 no endpoint, 42501 not a writer, 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.invalidate_own(key text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate_own';
+COMMENT ON FUNCTION wbcache.invalidate_own(text) IS
+'Makes what get_with_swr() keeps under a key for the current role, whatever its loader, invalid when the transaction commits.
+Errors: 22023 no key, 55000 the library is not preloaded.';
 
 CREATE FUNCTION wbcache.invalidate_tag(tag text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

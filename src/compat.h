@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_proc.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -38,6 +39,16 @@ wbc_compat_server_usage(Oid serverid, Oid role)
 	return object_aclcheck(ForeignServerRelationId, serverid, role, ACL_USAGE);
 #else
 	return pg_foreign_server_aclcheck(serverid, role, ACL_USAGE);
+#endif
+}
+
+static inline AclResult
+wbc_compat_function_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE);
 #endif
 }
 

@@ -34,8 +34,12 @@ typedef struct WbcEndpoint
 	NameData	name;
 	Oid			owner;
 	WbcPattern	pattern;
-	NameData	server;			/* empty: values come by set() alone */
+	NameData	server;			/* empty: none */
 	char	   *path;			/* template, NULL without a server */
+	char	   *loader;			/* signature of a function, NULL: none */
+	bool		null_is_value;	/* the loader's NULL is cached as JSON null */
+	int64		statement_timeout;	/* of the loader; 0: none */
+	int64		lock_timeout;	/* likewise */
 	int64		soft_ttl;
 	int64		hard_ttl;
 	int64		max_stale;
@@ -55,6 +59,22 @@ typedef struct WbcEndpoint
 	bool		reader_allowed;
 	uint64		reader_roles;	/* the state of the roles it was given in */
 } WbcEndpoint;
+
+/* Where an endpoint's values come from. */
+typedef enum WbcSource
+{
+	WBC_SOURCE_NONE,			/* set() alone */
+	WBC_SOURCE_SERVER,
+	WBC_SOURCE_LOADER
+} WbcSource;
+
+static inline WbcSource
+wbc_endpoint_source(const WbcEndpoint *endpoint)
+{
+	if (NameStr(endpoint->server)[0] != '\0')
+		return WBC_SOURCE_SERVER;
+	return endpoint->loader != NULL ? WBC_SOURCE_LOADER : WBC_SOURCE_NONE;
+}
 
 /* A key with the endpoint it belongs to and its parts. */
 typedef struct WbcRoute

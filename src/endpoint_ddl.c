@@ -18,6 +18,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "call.h"
 #include "endpoint_row.h"
 #include "endpoint_trigger.h"
 #include "executor/spi.h"
@@ -118,7 +119,7 @@ name_argument(FunctionCallInfo fcinfo)
 
 /*
  * Puts the arguments that were given in place of what the row has.  An empty
- * server or path stands for none; without a server there is no path.
+ * server, path or loader stands for none; without a server there is no path.
  */
 static void
 take_arguments(FunctionCallInfo fcinfo, WbcEndpointRow *row)
@@ -130,6 +131,9 @@ take_arguments(FunctionCallInfo fcinfo, WbcEndpointRow *row)
 			row->null[i] = false;
 		}
 
+	if (!PG_ARGISNULL(WBC_ENDPOINT_LOADER) &&
+		VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(WBC_ENDPOINT_LOADER)) == 0)
+		row->null[WBC_ENDPOINT_LOADER] = true;
 	if (!PG_ARGISNULL(WBC_ENDPOINT_PATH) &&
 		VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(WBC_ENDPOINT_PATH)) == 0)
 		row->null[WBC_ENDPOINT_PATH] = true;
@@ -180,6 +184,11 @@ set_defaults(WbcEndpointRow *row)
 				PointerGetDatum(construct_empty_array(REGROLEOID)));
 	set_default(row, WBC_ENDPOINT_WRITERS,
 				PointerGetDatum(construct_empty_array(REGROLEOID)));
+	set_default(row, WBC_ENDPOINT_NULL_IS_VALUE, BoolGetDatum(false));
+	set_default(row, WBC_ENDPOINT_STATEMENT_TIMEOUT,
+				make_interval_datum(30 * USECS_PER_SEC));
+	set_default(row, WBC_ENDPOINT_LOCK_TIMEOUT,
+				make_interval_datum(5 * USECS_PER_SEC));
 }
 
 /* ----------------------------------------------------------------
@@ -201,7 +210,7 @@ check_roles_exist(const Oid *roles, int n)
 /*
  * Roles that were given must exist; those that were there before may have
  * been dropped.  A new owner must be a role that the caller is a member of.
- * Whoever owns the endpoint needs USAGE of its server.
+ * Whoever owns the endpoint needs USAGE of its server, or EXECUTE of its loader.
  */
 static void
 check_privileges(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint)
@@ -228,6 +237,9 @@ check_privileges(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint)
 		(new_owner || !PG_ARGISNULL(WBC_ENDPOINT_SERVER) ||
 		 !PG_ARGISNULL(WBC_ENDPOINT_PATH)))
 		wbc_server_check_usage(NameStr(endpoint->server), endpoint->owner);
+	if (endpoint->loader != NULL &&
+		(new_owner || !PG_ARGISNULL(WBC_ENDPOINT_LOADER)))
+		wbc_call_check_right(wbc_call_find(endpoint->loader), endpoint->owner);
 }
 
 /* ----------------------------------------------------------------
@@ -238,13 +250,17 @@ check_privileges(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint)
 #define INSERT_ENDPOINT \
 	"INSERT INTO wbcache.endpoint" \
 	" (name, pattern, server, path, soft_ttl, hard_ttl, max_stale, error_ttl," \
-	" tags, on_invalidate, readers, writers, owner)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+	" tags, on_invalidate, readers, writers, loader, null_is_value," \
+	" statement_timeout, lock_timeout, owner)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14," \
+	" $15, $16, $17)"
 
 #define UPDATE_ENDPOINT \
 	"UPDATE wbcache.endpoint SET pattern = $2, server = $3, path = $4," \
 	" soft_ttl = $5, hard_ttl = $6, max_stale = $7, error_ttl = $8, tags = $9," \
-	" on_invalidate = $10, readers = $11, writers = $12, owner = $13" \
+	" on_invalidate = $10, readers = $11, writers = $12, loader = $13," \
+	" null_is_value = $14, statement_timeout = $15, lock_timeout = $16," \
+	" owner = $17" \
 	" WHERE name OPERATOR(pg_catalog.=) $1"
 
 #define DELETE_ENDPOINT \

@@ -33,6 +33,7 @@
 
 /* In microseconds. */
 #define ERROR_TTL_MAX	USECS_PER_HOUR
+#define TIMEOUT_MAX		USECS_PER_HOUR
 
 typedef struct Column
 {
@@ -54,6 +55,10 @@ static const Column columns[WBC_ENDPOINT_COLUMNS] = {
 	[WBC_ENDPOINT_ON_INVALIDATE] = {"on_invalidate", TEXTOID, false},
 	[WBC_ENDPOINT_READERS] = {"readers", REGROLEARRAYOID, false},
 	[WBC_ENDPOINT_WRITERS] = {"writers", REGROLEARRAYOID, false},
+	[WBC_ENDPOINT_LOADER] = {"loader", TEXTOID, true},
+	[WBC_ENDPOINT_NULL_IS_VALUE] = {"null_is_value", BOOLOID, false},
+	[WBC_ENDPOINT_STATEMENT_TIMEOUT] = {"statement_timeout", INTERVALOID, false},
+	[WBC_ENDPOINT_LOCK_TIMEOUT] = {"lock_timeout", INTERVALOID, false},
 	[WBC_ENDPOINT_OWNER] = {"owner", REGROLEOID, false}
 };
 
@@ -236,7 +241,7 @@ check_path(const WbcPattern *pattern, const char *path)
 }
 
 /*
- * Where the value comes from: a server with a path, or neither.
+ * Where the value comes from: a server with a path, a loader, or neither.
  */
 static void
 compile_source(const WbcEndpointRow *row, WbcEndpoint *endpoint)
@@ -250,10 +255,12 @@ compile_source(const WbcEndpointRow *row, WbcEndpoint *endpoint)
 				 errmsg("an endpoint with a %s needs a %s",
 						has_server ? "server" : "path",
 						has_server ? "path" : "server"),
-				 errhint("Give both, or neither for an endpoint whose values come by wbcache.set() alone.")));
-
-	memset(&endpoint->server, 0, sizeof(NameData));
-	endpoint->path = NULL;
+				 errhint("Give both, or neither for an endpoint whose values come from a loader or by wbcache.set().")));
+	if (has_server && endpoint->loader != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an endpoint has a server or a loader, not both"),
+				 errhint("Take the other one away by giving '' for it.")));
 	if (!has_server)
 		return;
 
@@ -266,6 +273,22 @@ compile_source(const WbcEndpointRow *row, WbcEndpoint *endpoint)
 				 errhint("Name a server of the foreign-data wrapper wbcache_http.")));
 	endpoint->path = TextDatumGetCString(row->value[WBC_ENDPOINT_PATH]);
 	check_path(&endpoint->pattern, endpoint->path);
+}
+
+/*
+ * The loader is looked for when it is called: it may be restored later than
+ * this row, and dropped later.
+ */
+static void
+compile_loader(const WbcEndpointRow *row, WbcEndpoint *endpoint)
+{
+	if (!row->null[WBC_ENDPOINT_LOADER])
+		endpoint->loader = TextDatumGetCString(row->value[WBC_ENDPOINT_LOADER]);
+	endpoint->null_is_value = DatumGetBool(row->value[WBC_ENDPOINT_NULL_IS_VALUE]);
+	endpoint->statement_timeout = ttl(row, WBC_ENDPOINT_STATEMENT_TIMEOUT, 1, TIMEOUT_MAX,
+									  "Give a time above zero and up to 1 hour, such as '30 s'.");
+	endpoint->lock_timeout = ttl(row, WBC_ENDPOINT_LOCK_TIMEOUT, 1, TIMEOUT_MAX,
+								 "Give a time above zero and up to 1 hour, such as '5 s'.");
 }
 
 /*
@@ -388,6 +411,7 @@ wbc_endpoint_row_compile(const WbcEndpointRow *row, WbcEndpoint *endpoint)
 														 NameStr(endpoint->name));
 	wbc_pattern_parse(TextDatumGetCString(row->value[WBC_ENDPOINT_PATTERN]),
 					  &endpoint->pattern);
+	compile_loader(row, endpoint);
 	compile_source(row, endpoint);
 	compile_ttls(row, endpoint);
 	compile_tags(row, endpoint);

@@ -34,40 +34,14 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Rounds in which the definitions may change while they are read. */
-#define DESCRIBE_ROUNDS	3
-
 /* ----------------------------------------------------------------
  * What to fetch
  * ----------------------------------------------------------------
  */
 
 /*
- * Finds the key's endpoint and reads the generations.  The endpoint is looked
- * up again when it may have changed before they were read; in a commit that
- * takes its time this goes on, but then the stamp isn't good for publishing
- * anyway.
- */
-static void
-route_and_stamp(WbcFetch *fetch, WbcRoute *route)
-{
-	const WbcKey *key = fetch->refresh.key;
-	WbcStamp   *stamp = &fetch->refresh.stamp;
-	int			round = 0;
-
-	do
-	{
-		wbc_endpoint_prepare();
-		if (!wbc_endpoint_route(key, route))
-			wbc_endpoint_report_no_route(key);
-		wbc_endpoint_stamp(key, route, stamp);
-		wbc_generation_stamp_take(stamp);
-	} while (!wbc_endpoint_is_current() && ++round < DESCRIBE_ROUNDS);
-}
-
-/*
  * Fills in what the catalogs say.  Called in a transaction; allocates in the
- * fetch's context; throws.
+ * fetch's context; throws.  The server is NULL then if the endpoint has none.
  */
 static void
 describe(WbcFetch *fetch)
@@ -75,14 +49,10 @@ describe(WbcFetch *fetch)
 	StringInfoData url;
 	WbcRoute	route;
 
-	route_and_stamp(fetch, &route);
-	wbc_refresh_rules(&fetch->refresh, route.endpoint);
-	if (NameStr(route.endpoint->server)[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("endpoint \"%s\" has no upstream",
-						NameStr(route.endpoint->name)),
-				 errhint("Give it one with wbcache.alter_endpoint().")));
+	wbc_refresh_route(&fetch->refresh, &route);
+	fetch->server = NULL;
+	if (wbc_endpoint_source(route.endpoint) != WBC_SOURCE_SERVER)
+		return;
 
 	fetch->server = wbc_server_load(NameStr(route.endpoint->server),
 									route.endpoint->owner);
@@ -149,8 +119,18 @@ fail(WbcFetch *fetch, const WbcError *error, TimestampTz now)
 }
 
 /*
- * Takes a flight into hand.  Returns NULL when that failed; the flight has
- * landed then.
+ * The endpoint has no upstream any more: loaders know what to do.
+ */
+static void
+hand_over(WbcFetch *fetch)
+{
+	wbc_flight_hand_over(fetch->refresh.flight, WBC_CARRIER_LOADER);
+	free_fetch(fetch);
+}
+
+/*
+ * Takes a flight into hand.  Returns NULL when it is in other hands or has
+ * landed.
  */
 WbcFetch *
 wbc_fetch_take(int flight, TimestampTz now)
@@ -162,17 +142,20 @@ wbc_fetch_take(int flight, TimestampTz now)
 	WbcError	error;
 
 	fetch->context = context;
-	fetch->refresh.flight = flight;
-	fetch->refresh.key = wbc_flight_key(flight);
-	fetch->refresh.base = InvalidDsaPointer;
-	fetch->refresh.started_at = now;
+	wbc_refresh_begin(&fetch->refresh, flight, now);
 	fetch->upstream = -1;
 	fetch->taken_at = now;
-	if (try_describe(fetch, &error))
-		return fetch;
-
-	fail(fetch, &error, now);
-	return NULL;
+	if (!try_describe(fetch, &error))
+	{
+		fail(fetch, &error, now);
+		return NULL;
+	}
+	if (fetch->server == NULL)
+	{
+		hand_over(fetch);
+		return NULL;
+	}
+	return fetch;
 }
 
 /*
@@ -316,6 +299,11 @@ wbc_fetch_launch(WbcFetch *fetch, WbcHttp *http, TimestampTz now)
 		!try_describe(fetch, &error))
 	{
 		fail(fetch, &error, now);
+		return false;
+	}
+	if (fetch->server == NULL)
+	{
+		hand_over(fetch);
 		return false;
 	}
 

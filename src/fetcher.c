@@ -58,7 +58,7 @@ take_flights(TimestampTz now)
 {
 	int			flight;
 
-	while ((flight = wbc_flight_next(lane)) >= 0)
+	while ((flight = wbc_flight_next(lane, WBC_CARRIER_FETCHER)) >= 0)
 	{
 		WbcFetch   *fetch = wbc_fetch_take(flight, now);
 
@@ -198,7 +198,7 @@ start_work(int slot)
 
 	wbc_memory_attach();
 	http = wbc_http_create();
-	lane = wbc_flight_open_lane(MyDatabaseId);
+	lane = wbc_flight_open_lane(MyDatabaseId, WBC_CARRIER_FETCHER);
 	if (lane < 0)
 		proc_exit(0);
 	before_shmem_exit(leave_work, 0);

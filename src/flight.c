@@ -4,13 +4,15 @@
  *	  Fetches in progress, and everyone who waits for them.
  *
  * Layer 3.  A flight is one fetch of one key.  It is made by a reader who
- * finds nothing to join, taken from its database's lane by the fetcher, and
- * landed by the fetcher with a result that all waiters share:
+ * finds nothing to join, taken from its database's lane by a process that
+ * carries it out (the fetcher, or one of the loaders), and landed by that
+ * process with a result that all waiters share:
  *
  *		FREE -> QUEUED -> UNDER_WAY -> LANDED -> FREE
  *
- * QUEUED may also go to LANDED at once: the fetch was refused.  When a fetcher
- * ends, its successor lets what was under way take off again.
+ * QUEUED may also go to LANDED at once: the fetch was refused.  A process that
+ * ends puts what it had in hand back into the queue; what was under way takes
+ * off again.
  *
  * A key has at most two flights: one under way and one queued behind it.  A
  * queued flight reads the generations later than now, so that anybody may
@@ -51,6 +53,9 @@
 /* Databases that can have a fetcher. */
 #define LANES	64
 
+/* Processes that serve one database: a fetcher and its loaders. */
+#define CREW_MAX	33
+
 /* Take-offs before a flight is given up because its fetchers keep ending. */
 #define ATTEMPTS_MAX	3
 
@@ -70,8 +75,10 @@ typedef struct Flight
 	int			refs;			/* lock; waiters, + 1 until landing */
 	int			attempts;		/* lock; take-offs so far */
 	int			lane;			/* lock */
-	int			next;			/* lock; in the lane's queue or free list */
-	bool		in_queue;		/* lock; is it in the lane's queue? */
+	WbcCarrier	carrier;		/* lock */
+	WbcAdHoc	ad_hoc;			/* set when made */
+	int			next;			/* lock; in a queue or the free list */
+	pid_t		pid;			/* lock; who has it in hand, 0: nobody */
 	TimestampTz took_off_at;	/* lock; the last time */
 	WbcKey		key;			/* set when made */
 	WbcStamp	stamp;			/* lock; set at take-off */
@@ -87,14 +94,28 @@ typedef struct Line
 	int			queued;			/* flight or NONE */
 } Line;
 
-/* Where a database's flights wait for its fetcher. */
+/* Flights that wait for a carrier, first come first served. */
+typedef struct Queue
+{
+	int			head;			/* flight or NONE */
+	int			tail;
+} Queue;
+
+/* A process that carries flights out. */
+typedef struct Crew
+{
+	pid_t		pid;			/* 0: free */
+	int			procno;
+	WbcCarrier	carrier;
+	bool		idle;			/* found its queue empty since it was woken */
+} Crew;
+
+/* The flights of a database, and who carries them out. */
 typedef struct Lane
 {
 	Oid			dbid;			/* InvalidOid: free */
-	pid_t		pid;			/* of the fetcher, 0: none now */
-	int			procno;			/* of the fetcher */
-	int			head;			/* first flight of the queue, or NONE */
-	int			tail;
+	Queue		queue[WBC_CARRIERS];
+	Crew		crew[CREW_MAX];
 } Lane;
 
 typedef struct Table
@@ -122,17 +143,14 @@ line_hash(const void *key, Size size)
 static int
 line_compare(const void *a, const void *b, Size size)
 {
-	const WbcKey *x = a;
-	const WbcKey *y = b;
-
-	return wbc_key_is(x, y->dbid, y->scope, y->data, y->len) ? 0 : 1;
+	return wbc_key_equal(a, b) ? 0 : 1;
 }
 
 static void *
 line_copy(void *to, const void *from, Size size)
 {
-	return memcpy(to, from,
-				  offsetof(WbcKey, data) + ((const WbcKey *) from)->len);
+	wbc_key_copy(to, from);
+	return to;
 }
 
 static Size
@@ -153,7 +171,8 @@ init_table(void)
 {
 	memset(table, 0, table_size());
 	for (int i = 0; i < LANES; i++)
-		table->lanes[i].head = table->lanes[i].tail = NONE;
+		for (int q = 0; q < WBC_CARRIERS; q++)
+			table->lanes[i].queue[q].head = table->lanes[i].queue[q].tail = NONE;
 
 	table->free = NONE;
 	for (int f = wbc_guc_max_flights - 1; f >= 0; f--)
@@ -260,81 +279,110 @@ find_or_make_lane(Oid dbid)
 	return l;
 }
 
+/*
+ * Wakes somebody who can carry this flight out.  Who isn't idle looks into the
+ * queue by himself before he sleeps.
+ */
+static void
+wake_crew(Lane *lane, WbcCarrier carrier)
+{
+	for (int i = 0; i < CREW_MAX; i++)
+	{
+		Crew	   *crew = &lane->crew[i];
+
+		if (crew->pid == 0 || crew->carrier != carrier || !crew->idle)
+			continue;
+		crew->idle = false;
+		SetLatch(&ProcGlobal->allProcs[crew->procno].procLatch);
+		return;
+	}
+}
+
 static void
 enqueue(int f)
 {
 	Flight	   *flight = &table->flights[f];
 	Lane	   *lane = &table->lanes[flight->lane];
+	Queue	   *queue = &lane->queue[flight->carrier];
 
 	flight->next = NONE;
-	flight->in_queue = true;
-	if (lane->tail == NONE)
-		lane->head = f;
+	flight->pid = 0;
+	if (queue->tail == NONE)
+		queue->head = f;
 	else
-		table->flights[lane->tail].next = f;
-	lane->tail = f;
-
-	if (lane->pid != 0)
-		SetLatch(&ProcGlobal->allProcs[lane->procno].procLatch);
+		table->flights[queue->tail].next = f;
+	queue->tail = f;
+	wake_crew(lane, flight->carrier);
 }
 
-/*
- * Lets flights of a fetcher that ended wait for the next one.  What it had
- * taken from the queue goes back there; so does what it had under way, to take
- * off again with a new stamp.
- */
-static void
-requeue_orphans(int l)
+/* Returns NULL when there is none. */
+static Crew *
+find_crew(Lane *lane, pid_t pid)
 {
-	for (int f = 0; f < wbc_guc_max_flights; f++)
-	{
-		Flight	   *flight = &table->flights[f];
-		FlightState state = state_of(flight);
-		const Line *line;
+	for (int i = 0; i < CREW_MAX; i++)
+		if (lane->crew[i].pid == pid)
+			return &lane->crew[i];
+	return NULL;
+}
 
-		if (flight->lane != l || flight->in_queue ||
-			(state != FLIGHT_QUEUED && state != FLIGHT_UNDER_WAY))
-			continue;
-
-		line = find_line(&flight->key);
-		if (state == FLIGHT_QUEUED && line->under_way != NONE)
-			continue;			/* its turn comes when that one lands */
-		enqueue(f);
-	}
+static bool
+has_carrier(const Lane *lane, WbcCarrier carrier)
+{
+	for (int i = 0; i < CREW_MAX; i++)
+		if (lane->crew[i].pid != 0 && lane->crew[i].carrier == carrier)
+			return true;
+	return false;
 }
 
 /*
- * Makes this process the fetcher of a database.  Returns the lane, or -1 when
- * there is a fetcher already, or no lane is left.
+ * Makes this process one of those that carry out a database's flights.
+ * Returns the lane, or -1 when there is no place: a database has one fetcher.
  */
 int
-wbc_flight_open_lane(Oid dbid)
+wbc_flight_open_lane(Oid dbid, WbcCarrier carrier)
 {
+	Crew	   *crew = NULL;
 	int			l;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	l = find_or_make_lane(dbid);
-	if (l != NONE && table->lanes[l].pid != 0)
-		l = NONE;
-	if (l != NONE)
+	if (l != NONE && (carrier != WBC_CARRIER_FETCHER ||
+					  !has_carrier(&table->lanes[l], carrier)))
+		crew = find_crew(&table->lanes[l], 0);
+	if (crew != NULL)
 	{
-		table->lanes[l].pid = MyProcPid;
-		table->lanes[l].procno = wbc_compat_my_procno();
-		requeue_orphans(l);
+		crew->pid = MyProcPid;
+		crew->procno = wbc_compat_my_procno();
+		crew->carrier = carrier;
+		crew->idle = false;
 	}
 	LWLockRelease(lock);
 
-	return l;
+	return crew != NULL ? l : NONE;
 }
 
 /*
- * The fetcher ends.  What it had in hand waits for the next one.
+ * This process ends.  What it had in hand is for another one, or its
+ * successor, to start again.
  */
 void
 wbc_flight_close_lane(int lane)
 {
+	Crew	   *crew;
+
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	table->lanes[lane].pid = 0;
+	crew = find_crew(&table->lanes[lane], MyProcPid);
+	if (crew != NULL)
+		crew->pid = 0;
+	for (int f = 0; f < wbc_guc_max_flights; f++)
+	{
+		Flight	   *flight = &table->flights[f];
+		FlightState state = state_of(flight);
+
+		if (flight->pid == MyProcPid &&
+			(state == FLIGHT_QUEUED || state == FLIGHT_UNDER_WAY))
+			enqueue(f);
+	}
 	LWLockRelease(lock);
 }
 
@@ -354,33 +402,43 @@ wbc_flight_reserve_lane(Oid dbid)
 	return l != NONE;
 }
 
+/* Is there nobody and nothing in it? */
+static bool
+is_idle(const Lane *lane)
+{
+	for (int carrier = 0; carrier < WBC_CARRIERS; carrier++)
+		if (lane->queue[carrier].head != NONE || has_carrier(lane, carrier))
+			return false;
+	return true;
+}
+
 /*
- * There will be no fetcher for this database any more: lands all its flights
- * with the error, and forgets the lane.  Its fetcher must have ended.
+ * Nobody will carry out this database's flights any more: lands them all with
+ * the error, and forgets the lane, unless somebody is still there.
  */
 void
 wbc_flight_drop_lane(Oid dbid, const WbcError *error)
 {
 	WbcFlightResult failed = {.failed = true};
+	bool		manned[WBC_CARRIERS];
 	int			l;
 	int			f;
 
 	failed.error = *error;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(lock, LW_SHARED);
 	l = find_lane(dbid);
-	if (l != NONE && table->lanes[l].pid == 0)
-		requeue_orphans(l);
-	else
-		l = NONE;
+	for (int carrier = 0; l != NONE && carrier < WBC_CARRIERS; carrier++)
+		manned[carrier] = has_carrier(&table->lanes[l], carrier);
 	LWLockRelease(lock);
-
 	if (l == NONE)
 		return;
-	while ((f = wbc_flight_next(l)) != NONE)
-		wbc_flight_land(f, &failed);
+
+	for (int carrier = 0; carrier < WBC_CARRIERS; carrier++)
+		while (!manned[carrier] && (f = wbc_flight_next(l, carrier)) != NONE)
+			wbc_flight_land(f, &failed);
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (table->lanes[l].dbid == dbid && table->lanes[l].head == NONE)
+	if (table->lanes[l].dbid == dbid && is_idle(&table->lanes[l]))
 		table->lanes[l].dbid = InvalidOid;
 	LWLockRelease(lock);
 }
@@ -403,8 +461,9 @@ may_join_under_way(const Line *line, const WbcFlightAsk *ask)
  * Hold the lock.
  */
 static WbcJoin
-make_flight(const WbcKey *key, int *made)
+make_flight(const WbcFlightAsk *ask, int *made)
 {
+	const WbcKey *key = ask->key;
 	int			l = find_lane(key->dbid);
 	int			f = table->free;
 	Flight	   *flight;
@@ -428,9 +487,11 @@ make_flight(const WbcKey *key, int *made)
 	flight->refs = 1;
 	flight->attempts = 0;
 	flight->lane = l;
-	flight->in_queue = false;
+	flight->carrier = ask->carrier;
+	flight->ad_hoc = ask->ad_hoc;
+	flight->pid = 0;
 	flight->took_off_at = 0;
-	line_copy(&flight->key, key, 0);
+	wbc_key_copy(&flight->key, key);
 	pg_atomic_write_u32(&flight->state, FLIGHT_QUEUED);
 	if (line->under_way == NONE)
 		enqueue(f);
@@ -459,7 +520,7 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 	else if (ask->still_needed != NULL && !ask->still_needed(ask->arg))
 		answer = WBC_JOIN_NOT_NEEDED;
 	else
-		answer = make_flight(ask->key, &f);
+		answer = make_flight(ask, &f);
 
 	if (ask->will_wait &&
 		(answer == WBC_JOIN_STARTED || answer == WBC_JOIN_JOINED))
@@ -543,41 +604,64 @@ wbc_flight_leave(int flight)
 }
 
 /* ----------------------------------------------------------------
- * For the fetcher
+ * For those who carry flights out
  * ----------------------------------------------------------------
  */
 
 /*
- * Takes the next flight out of the queue, or returns -1.  It stays QUEUED, and
- * can be joined, until wbc_flight_take_off().
+ * Takes the next flight out of a queue, or returns -1; then this process's
+ * latch will be set when there is one.  The flight stays QUEUED, and can be
+ * joined, until wbc_flight_take_off().
  */
 int
-wbc_flight_next(int lane)
+wbc_flight_next(int lane, WbcCarrier carrier)
 {
-	Lane	   *from = &table->lanes[lane];
+	Queue	   *queue = &table->lanes[lane].queue[carrier];
+	Crew	   *crew;
 	int			f;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	f = from->head;
+	crew = find_crew(&table->lanes[lane], MyProcPid);
+	f = queue->head;
 	if (f != NONE)
 	{
-		from->head = table->flights[f].next;
-		if (from->head == NONE)
-			from->tail = NONE;
-		table->flights[f].in_queue = false;
+		queue->head = table->flights[f].next;
+		if (queue->head == NONE)
+			queue->tail = NONE;
+		table->flights[f].pid = MyProcPid;
 	}
+	if (crew != NULL)
+		crew->idle = f == NONE;
 	LWLockRelease(lock);
 
 	return f;
 }
 
 /*
- * For the fetcher, of a flight it has taken.
+ * This flight is not for this process, but for the other kind.
+ */
+void
+wbc_flight_hand_over(int flight, WbcCarrier carrier)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	table->flights[flight].carrier = carrier;
+	enqueue(flight);
+	LWLockRelease(lock);
+}
+
+/*
+ * For who has taken a flight.
  */
 const WbcKey *
 wbc_flight_key(int flight)
 {
 	return &table->flights[flight].key;
+}
+
+const WbcAdHoc *
+wbc_flight_ad_hoc(int flight)
+{
+	return &table->flights[flight].ad_hoc;
 }
 
 bool
@@ -644,7 +728,7 @@ wbc_flight_land(int flight, const WbcFlightResult *result)
 		line->queued = NONE;
 	if (line->queued != NONE)
 		enqueue(line->queued);
-	else
+	else if (line->under_way == NONE)
 		(void) hash_search_with_hash_value(lines, &landing->key,
 										   line_hash(&landing->key, 0),
 										   HASH_REMOVE, NULL);

@@ -22,10 +22,29 @@ typedef struct WbcFlightResult
 	WbcError	error;			/* if failed */
 } WbcFlightResult;
 
+/* Who carries a flight out. */
+typedef enum WbcCarrier
+{
+	WBC_CARRIER_FETCHER,		/* HTTP */
+	WBC_CARRIER_LOADER			/* SQL */
+} WbcCarrier;
+
+#define WBC_CARRIERS	2
+
+/* What get_with_swr() says, where there is no endpoint to say it. */
+typedef struct WbcAdHoc
+{
+	Oid			loader;			/* function; InvalidOid: there is an endpoint */
+	int64		soft_ttl;		/* microseconds */
+	int64		hard_ttl;
+} WbcAdHoc;
+
 /* What a reader wants of a flight. */
 typedef struct WbcFlightAsk
 {
 	const WbcKey *key;
+	WbcCarrier	carrier;
+	WbcAdHoc	ad_hoc;
 	bool		will_wait;		/* hold a reference for the caller */
 	bool		must_start_later;	/* a flight under way won't do */
 	bool		(*still_needed) (void *arg);	/* asked before one is made; must
@@ -52,12 +71,14 @@ extern TimestampTz wbc_flight_took_off_at(int flight);
 extern void wbc_flight_leave(int flight);
 extern bool wbc_flight_reserve_lane(Oid dbid);
 
-/* for the fetcher of a database */
-extern int	wbc_flight_open_lane(Oid dbid);
+/* for the processes that carry flights out */
+extern int	wbc_flight_open_lane(Oid dbid, WbcCarrier carrier);
 extern void wbc_flight_close_lane(int lane);
 extern void wbc_flight_drop_lane(Oid dbid, const WbcError *error);
-extern int	wbc_flight_next(int lane);
+extern int	wbc_flight_next(int lane, WbcCarrier carrier);
+extern void wbc_flight_hand_over(int flight, WbcCarrier carrier);
 extern const WbcKey *wbc_flight_key(int flight);
+extern const WbcAdHoc *wbc_flight_ad_hoc(int flight);
 extern bool wbc_flight_has_waiters(int flight);
 extern bool wbc_flight_take_off(int flight, const WbcStamp *stamp,
 								TimestampTz now);

@@ -35,6 +35,7 @@
 
 #include "common/hashfn.h"
 #include "generation.h"
+#include "key.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "shmem.h"
@@ -97,6 +98,18 @@ wbc_generation_stripe_of_key(const WbcKey *key)
 	return stripe_of_hash(key->hash);
 }
 
+/*
+ * The stripe of a key without an endpoint, for all loaders of a role.
+ */
+uint32
+wbc_generation_stripe_of_private(const WbcKey *key, Oid role)
+{
+	WbcKey		mine;
+
+	wbc_key_make_private(&mine, key, role, InvalidOid);
+	return stripe_of_hash(mine.hash);
+}
+
 uint32
 wbc_generation_stripe_of_tag(Oid dbid, const char *tag, int len)
 {
@@ -126,6 +139,18 @@ wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe)
 	if (stamp->n >= WBC_STAMP_MAX)
 		elog(ERROR, "too many stripes in a stamp");
 	stamp->stripe[stamp->n++] = stripe;
+}
+
+/*
+ * What the value of a key without an endpoint depends on.
+ */
+void
+wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp)
+{
+	stamp->n = 0;
+	wbc_generation_stamp_add(stamp, WBC_STRIPE_EVERYONE);
+	wbc_generation_stamp_add(stamp,
+							 wbc_generation_stripe_of_private(key, key->scope));
 }
 
 /*

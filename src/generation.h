@@ -32,11 +32,13 @@ extern void wbc_generation_register(void);
 
 /* Which stripe a name hashes to. */
 extern uint32 wbc_generation_stripe_of_key(const WbcKey *key);
+extern uint32 wbc_generation_stripe_of_private(const WbcKey *key, Oid role);
 extern uint32 wbc_generation_stripe_of_tag(Oid dbid, const char *tag, int len);
 extern uint32 wbc_generation_stripe_of_endpoint(Oid dbid, const char *name);
 
 /* Building, taking and checking stamps. */
 extern void wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe);
+extern void wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp);
 extern void wbc_generation_stamp_take(WbcStamp *stamp);
 extern bool wbc_generation_is_current(int n, const uint32 *stripe,
 									  const uint64 *seen);

@@ -21,6 +21,7 @@ int			wbc_guc_memory_size = 128 * 1024;
 int			wbc_guc_max_value_size = 8 * 1024;
 int			wbc_guc_max_flights = 1024;
 int			wbc_guc_max_wait = 5000;
+int			wbc_guc_loaders = 2;
 char	   *wbc_guc_databases = NULL;
 
 static bool
@@ -69,12 +70,20 @@ wbc_guc_define(void)
 		define_sizes();
 
 	DefineCustomStringVariable("wbcache.databases",
-							   "Comma-separated names of the databases that have a fetcher.",
+							   "Comma-separated names of the databases that are served.",
 							   NULL,
 							   &wbc_guc_databases,
 							   "postgres",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_databases, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.loaders",
+							"Processes in each of these databases that run SQL loaders and tasks.",
+							"Each takes one of max_worker_processes, as do the fetcher and the launcher.",
+							&wbc_guc_loaders,
+							2, 0, WBC_LOADERS_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("wbcache.max_value_size",
 							"Largest value that is cached.",

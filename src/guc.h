@@ -15,6 +15,7 @@ extern int	wbc_guc_memory_size;	/* kB */
 extern int	wbc_guc_max_value_size; /* kB */
 extern int	wbc_guc_max_flights;
 extern int	wbc_guc_max_wait;		/* ms */
+extern int	wbc_guc_loaders;		/* in each database */
 extern char *wbc_guc_databases;
 
 extern void wbc_guc_define(void);

@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(wbcache_invalidate);
+PG_FUNCTION_INFO_V1(wbcache_invalidate_own);
 PG_FUNCTION_INFO_V1(wbcache_invalidate_tag);
 PG_FUNCTION_INFO_V1(wbcache_set);
 PG_FUNCTION_INFO_V1(wbcache_delete);
@@ -58,6 +59,20 @@ wbcache_invalidate(PG_FUNCTION_ARGS)
 
 	begin_write(PG_GETARG_TEXT_PP(0), &key, &route);
 	wbc_pending_invalidate(wbc_generation_stripe_of_key(&key));
+	PG_RETURN_VOID();
+}
+
+/*
+ * What get_with_swr() keeps for the current role.
+ */
+Datum
+wbcache_invalidate_own(PG_FUNCTION_ARGS)
+{
+	WbcKey		key;
+
+	wbc_shmem_require();
+	wbc_key_from_text(&key, PG_GETARG_TEXT_PP(0));
+	wbc_pending_invalidate(wbc_generation_stripe_of_private(&key, GetUserId()));
 	PG_RETURN_VOID();
 }
 
@@ -151,18 +166,11 @@ static void
 choose_ttls(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint,
 			WbcPendingValue *value)
 {
-	value->soft_ttl = endpoint->soft_ttl;
-	if (!PG_ARGISNULL(2))
-		value->soft_ttl =
-			wbc_ttl_from_interval(PG_GETARG_INTERVAL_P(2), "soft_ttl",
-								  1, WBC_TTL_MAX,
-								  "Give a time above zero and up to 100 years, such as '5 min'.");
-	value->hard_ttl = Max(endpoint->hard_ttl, value->soft_ttl);
-	if (!PG_ARGISNULL(3))
-		value->hard_ttl =
-			wbc_ttl_from_interval(PG_GETARG_INTERVAL_P(3), "hard_ttl",
-								  1, WBC_TTL_MAX,
-								  "Give a time that is not below soft_ttl, and up to 100 years, such as '10 min'.");
+	value->soft_ttl = PG_ARGISNULL(2) ? endpoint->soft_ttl :
+		wbc_ttl_soft(PG_GETARG_INTERVAL_P(2));
+	value->hard_ttl = PG_ARGISNULL(3) ?
+		Max(endpoint->hard_ttl, value->soft_ttl) :
+		wbc_ttl_hard(PG_GETARG_INTERVAL_P(3));
 	wbc_ttl_check_order(value->soft_ttl, value->hard_ttl);
 }
 

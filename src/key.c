@@ -13,19 +13,50 @@
 #include "key.h"
 #include "miscadmin.h"
 
+static void
+hash_key(WbcKey *key)
+{
+	uint64		seed = hash_combine64((uint64) key->dbid << 32 | key->scope,
+									  key->loader);
+
+	key->hash = hash_bytes_extended((const unsigned char *) key->data,
+									key->len, seed);
+}
+
 /*
- * Fills in a key; len is at most WBC_KEY_MAX.
+ * Fills in a key of everyone's; len is at most WBC_KEY_MAX.
  */
 void
-wbc_key_make(WbcKey *key, Oid dbid, Oid scope, const char *data, int len)
+wbc_key_make(WbcKey *key, Oid dbid, const char *data, int len)
 {
 	Assert(len <= WBC_KEY_MAX);
 	key->dbid = dbid;
-	key->scope = scope;
+	key->scope = InvalidOid;
+	key->loader = InvalidOid;
 	key->len = len;
 	memcpy(key->data, data, len);
-	key->hash = hash_bytes_extended((const unsigned char *) data, len,
-									((uint64) dbid << 32) ^ scope);
+	hash_key(key);
+}
+
+/*
+ * The same key, of a role's own and made by a loader; InvalidOid for any.
+ */
+void
+wbc_key_make_private(WbcKey *key, const WbcKey *from, Oid scope, Oid loader)
+{
+	wbc_key_copy(key, from);
+	key->scope = scope;
+	key->loader = loader;
+	hash_key(key);
+}
+
+/*
+ * Copies a key without the unused rest of its room.
+ */
+void
+wbc_key_copy(WbcKey *to, const WbcKey *from)
+{
+	memcpy(to, from, offsetof(WbcKey, data) + from->len);
 }
 
 /*
@@ -61,5 +92,5 @@ wbc_key_from_text(WbcKey *key, const text *from)
 					 errhint("Remove line breaks, tabs and other control characters from the key.")));
 	}
 
-	wbc_key_make(key, MyDatabaseId, InvalidOid, data, len);
+	wbc_key_make(key, MyDatabaseId, data, len);
 }

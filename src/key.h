@@ -11,14 +11,17 @@
 #include "wbcache.h"
 
 extern void wbc_key_from_text(WbcKey *key, const text *from);
-extern void wbc_key_make(WbcKey *key, Oid dbid, Oid scope,
-						 const char *data, int len);
+extern void wbc_key_make(WbcKey *key, Oid dbid, const char *data, int len);
+extern void wbc_key_make_private(WbcKey *key, const WbcKey *from,
+								 Oid scope, Oid loader);
+extern void wbc_key_copy(WbcKey *to, const WbcKey *from);
 
 static inline bool
-wbc_key_is(const WbcKey *key, Oid dbid, Oid scope, const char *data, int len)
+wbc_key_equal(const WbcKey *a, const WbcKey *b)
 {
-	return key->dbid == dbid && key->scope == scope && key->len == len &&
-		memcmp(key->data, data, len) == 0;
+	return a->hash == b->hash && a->dbid == b->dbid && a->scope == b->scope &&
+		a->loader == b->loader && a->len == b->len &&
+		memcmp(a->data, b->data, a->len) == 0;
 }
 
 #endif							/* WBC_KEY_H */

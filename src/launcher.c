@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  Keeps a fetcher running in each database of wbcache.databases.
+ *	  Keeps a fetcher and loaders running in each database of
+ *	  wbcache.databases.
  *
- * Layer 5.  A fetcher that the postmaster restarted by itself would fail once
+ * Layer 5.  A worker that the postmaster restarted by itself would fail once
  * a second, with a log line each time, when its database doesn't exist or the
  * worker slots are used up.  The launcher is connected to no database, looks
  * before it starts anything, says what is wrong once, and tries again.
  *
- * It starts a fetcher as a dynamic background worker that is never restarted
- * by the postmaster.  What runs is in worker.c's table, entered by the fetchers
- * themselves; so a new launcher finds the fetchers of the old one.
+ * It starts a fetcher or loader as a dynamic background worker that is never
+ * restarted by the postmaster.  What runs is in worker.c's table, entered by
+ * the workers themselves; so a new launcher finds the workers of the old one.
  *
  * When the launcher itself is terminated, it exits with 1, on which the
  * postmaster starts it again after a second.
@@ -43,7 +44,7 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
-/* A fetcher is not started more often than this. */
+/* A worker is not started more often than this. */
 #define RESTART_INTERVAL	(1 * USECS_PER_SEC)
 
 /* What could not be had is looked for again after this time. */
@@ -57,12 +58,23 @@ typedef enum Complaint
 	COMPLAINT_NO_SLOT
 } Complaint;
 
+/* One worker that a database should have. */
+typedef struct Post
+{
+	WbcWorkerKind kind;
+	int			number;			/* which one of its kind */
+	int			slot;			/* in worker.c's table, or -1 */
+} Post;
+
+/* The first post is the fetcher's, the others are loaders'. */
+#define POSTS	(1 + WBC_LOADERS_MAX)
+
 /* One name in wbcache.databases. */
 typedef struct Charge
 {
 	char	   *name;
 	Oid			dbid;			/* InvalidOid: not found (yet) */
-	int			slot;			/* in worker.c's table, or -1 */
+	Post		posts[POSTS];
 	Complaint	complaint;
 	TimestampTz next_look;
 } Charge;
@@ -113,35 +125,70 @@ find_charge(List *list, const char *name)
 }
 
 /*
- * The database has no place in wbcache.databases any more, or is gone.
+ * Nobody should be on this post any more.  Returns whether nobody is.
  */
-static void
-give_up(Charge *charge)
+static bool
+vacate(Post *post)
 {
 	WbcWorker	worker;
+
+	if (post->slot < 0)
+		return true;
+
+	wbc_worker_read(post->slot, &worker);
+	if (worker.pid != 0)
+	{
+		kill(worker.pid, SIGTERM);
+		return false;
+	}
+	wbc_worker_forget(post->slot);
+	post->slot = -1;
+	return true;
+}
+
+/*
+ * The database has no place in wbcache.databases any more, or is gone.
+ * Returns whether all of its workers have ended.
+ */
+static bool
+give_up(Charge *charge)
+{
+	bool		vacant = true;
 	WbcError	error;
 
-	if (charge->slot < 0)
-		return;
+	for (int i = 0; i < POSTS; i++)
+		vacant &= vacate(&charge->posts[i]);
 
-	wbc_worker_read(charge->slot, &worker);
-	if (worker.pid != 0)
-		kill(worker.pid, SIGTERM);
-	else
+	if (vacant && OidIsValid(charge->dbid))
 	{
 		wbc_error_set(&error, WBC_ERRCODE_NO_WORKER,
 					  "no wbcache worker serves this database any more");
 		wbc_error_hint(&error,
 					   "Add the database to wbcache.databases and reload the configuration.");
-		wbc_flight_drop_lane(worker.dbid, &error);
-		wbc_worker_forget(charge->slot);
-		charge->slot = -1;
+		wbc_flight_drop_lane(charge->dbid, &error);
+		charge->dbid = InvalidOid;
 	}
+	return vacant;
+}
+
+static Charge *
+make_charge(const char *name)
+{
+	Charge	   *charge = palloc0(sizeof(Charge));
+
+	charge->name = pstrdup(name);
+	for (int i = 0; i < POSTS; i++)
+	{
+		charge->posts[i].kind = i == 0 ? WBC_WORKER_FETCHER : WBC_WORKER_LOADER;
+		charge->posts[i].number = i;
+		charge->posts[i].slot = -1;
+	}
+	return charge;
 }
 
 /*
  * Makes the charges what wbcache.databases says.  Those that are no longer
- * named stay on a list of leftovers until their fetchers have ended.
+ * named stay on a list of leftovers until their workers have ended.
  */
 static List *
 read_charges(List *leftovers)
@@ -163,11 +210,7 @@ read_charges(List *leftovers)
 		else if (find_charge(kept, name) != NULL)
 			continue;
 		else
-		{
-			charge = palloc0(sizeof(Charge));
-			charge->name = pstrdup(name);
-			charge->slot = -1;
-		}
+			charge = make_charge(name);
 		charge->next_look = 0;
 		kept = lappend(kept, charge);
 	}
@@ -178,20 +221,21 @@ read_charges(List *leftovers)
 }
 
 static bool
-start_fetcher(const Charge *charge)
+start_worker(const Charge *charge, const Post *post)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_ConsistentState,
 		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "wbcache",
-		.bgw_function_name = "wbc_fetcher_main",
-		.bgw_type = "wbcache fetcher"
+		.bgw_library_name = "wbcache"
 	};
+	const char *kind = wbc_worker_kind_name(post->kind);
 
-	snprintf(worker.bgw_name, BGW_MAXLEN, "wbcache fetcher for %s",
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "wbc_%s_main", kind);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "wbcache %s", kind);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "wbcache %s for %s", kind,
 			 charge->name);
-	worker.bgw_main_arg = Int32GetDatum(charge->slot);
+	worker.bgw_main_arg = Int32GetDatum(post->slot);
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
@@ -213,7 +257,7 @@ complain(Charge *charge, Complaint complaint)
 			break;
 		case COMPLAINT_NO_SLOT:
 			ereport(LOG,
-					(errmsg("no worker slot is free for the wbcache fetcher of database \"%s\"; trying again every 5 s",
+					(errmsg("no worker slot is free for a wbcache worker of database \"%s\"; trying again every 5 s",
 							charge->name),
 					 errhint("Raise max_worker_processes and restart the server.")));
 			break;
@@ -221,59 +265,96 @@ complain(Charge *charge, Complaint complaint)
 }
 
 /*
- * Is the charge's fetcher running, or not to be started yet?  Says when to look
- * at it again.
+ * Is the post's worker running, or not to be started yet?  If the latter, says
+ * when to look again.
  */
 static bool
-is_settled(Charge *charge, TimestampTz now)
+is_settled(const Post *post, TimestampTz now, TimestampTz *next_look)
 {
 	WbcWorker	worker;
 
-	if (charge->slot < 0)
+	if (post->slot < 0)
 		return false;
 
-	wbc_worker_read(charge->slot, &worker);
-	if (worker.pid == 0 && worker.not_before <= now)
-		return false;
-	charge->next_look = worker.pid != 0 ? now + RETRY_INTERVAL :
-		worker.not_before;
-	return true;
+	wbc_worker_read(post->slot, &worker);
+	if (worker.pid == 0 && worker.not_before > now)
+		*next_look = Min(*next_look, worker.not_before);
+	return worker.pid != 0 || worker.not_before > now;
 }
 
 /*
- * Sees to one database: finds it, and starts its fetcher if that doesn't run.
+ * Sees to one post of a database that exists.  Returns false when there is no
+ * place for its worker.
+ */
+static bool
+man(const Charge *charge, Post *post, TimestampTz now, TimestampTz *next_look)
+{
+	if (post->number > wbc_guc_loaders)
+	{
+		(void) vacate(post);
+		return true;
+	}
+	if (post->slot < 0)
+		post->slot = wbc_worker_slot(post->kind, charge->dbid, post->number);
+	if (is_settled(post, now, next_look))
+		return true;
+	if (post->slot < 0 || !start_worker(charge, post))
+		return false;
+
+	wbc_worker_hold(post->slot, now + RESTART_INTERVAL);
+	*next_look = Min(*next_look, now + RESTART_INTERVAL);
+	return true;
+}
+
+static bool
+is_all_settled(Charge *charge, TimestampTz now)
+{
+	bool		settled = true;
+
+	for (int i = 0; i < POSTS; i++)
+	{
+		if (i <= wbc_guc_loaders)
+			settled &= is_settled(&charge->posts[i], now, &charge->next_look);
+		else
+			settled &= charge->posts[i].slot < 0;
+	}
+	return settled;
+}
+
+/*
+ * Sees to one database: finds it, and starts those of its workers that don't
+ * run.
  */
 static void
 look_after(Charge *charge, TimestampTz now)
 {
 	Oid			dbid;
 
-	if (is_settled(charge, now))
+	charge->next_look = now + RETRY_INTERVAL;
+	if (is_all_settled(charge, now))
 		return;
 
-	charge->next_look = now + RETRY_INTERVAL;
 	dbid = find_database(charge->name);
-	if (charge->slot >= 0 && dbid != charge->dbid)
-		give_up(charge);
+	if (OidIsValid(charge->dbid) && dbid != charge->dbid && !give_up(charge))
+		return;
 	charge->dbid = dbid;
 	if (!OidIsValid(dbid))
 	{
 		complain(charge, COMPLAINT_MISSING);
 		return;
 	}
-	if (charge->slot < 0)
-		charge->slot = wbc_worker_slot(WBC_WORKER_FETCHER, dbid);
-	if (is_settled(charge, now))
-		return;
-	if (charge->slot < 0 || !wbc_flight_reserve_lane(dbid) ||
-		!start_fetcher(charge))
+	if (!wbc_flight_reserve_lane(dbid))
 	{
 		complain(charge, COMPLAINT_NO_SLOT);
 		return;
 	}
+	for (int i = 0; i < POSTS; i++)
+		if (!man(charge, &charge->posts[i], now, &charge->next_look))
+		{
+			complain(charge, COMPLAINT_NO_SLOT);
+			return;
+		}
 	complain(charge, COMPLAINT_NONE);
-	wbc_worker_hold(charge->slot, now + RESTART_INTERVAL);
-	charge->next_look = now + RESTART_INTERVAL;
 }
 
 /*
@@ -296,10 +377,7 @@ look_after_all(List **leftovers, bool all)
 	}
 	foreach(cell, *leftovers)
 	{
-		Charge	   *charge = lfirst(cell);
-
-		give_up(charge);
-		if (charge->slot < 0)
+		if (give_up(lfirst(cell)))
 			*leftovers = foreach_delete_current(*leftovers, cell);
 	}
 	return Max(TimestampDifferenceMilliseconds(now, next), 10);
@@ -319,7 +397,7 @@ wbc_launcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
-	if (!wbc_worker_enter(wbc_worker_slot(WBC_WORKER_LAUNCHER, InvalidOid),
+	if (!wbc_worker_enter(wbc_worker_slot(WBC_WORKER_LAUNCHER, InvalidOid, 0),
 						  GetCurrentTimestamp()))
 		elog(ERROR, "a wbcache launcher is running already");
 

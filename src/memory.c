@@ -279,6 +279,25 @@ wbc_memory_unpin(dsa_pointer pointer)
 	}
 }
 
+static bool
+is_entry_of(const WbcEntry *entry, const WbcKey *key)
+{
+	return entry->dbid == key->dbid && entry->scope == key->scope &&
+		entry->loader == key->loader && entry->key_len == key->len &&
+		memcmp(wbc_entry_key(entry), key->data, key->len) == 0;
+}
+
+static void
+take_key(WbcKey *key, const WbcEntry *entry)
+{
+	key->hash = entry->hash;
+	key->dbid = entry->dbid;
+	key->scope = entry->scope;
+	key->loader = entry->loader;
+	key->len = entry->key_len;
+	memcpy(key->data, wbc_entry_key(entry), entry->key_len);
+}
+
 /*
  * The slot of a key in its bucket, or -1.  Hold the partition lock.
  */
@@ -293,8 +312,7 @@ find_slot(const Bucket *bucket, const WbcKey *key)
 			!DsaPointerIsValid(bucket->slot[s].entry))
 			continue;
 		entry = wbc_memory_entry(bucket->slot[s].entry);
-		if (wbc_key_is(key, entry->dbid, entry->scope,
-					   wbc_entry_key(entry), entry->key_len))
+		if (is_entry_of(entry, key))
 			return s;
 	}
 	return -1;
@@ -501,6 +519,7 @@ fill_entry(WbcEntry *entry, Size size, const WbcEntryParts *parts)
 	entry->hash = key->hash;
 	entry->dbid = key->dbid;
 	entry->scope = key->scope;
+	entry->loader = key->loader;
 	entry->cached_at = parts->cached_at;
 	entry->fetch_started = parts->fetch_started;
 	entry->fetch_us = parts->fetch_us;
@@ -600,8 +619,7 @@ wbc_memory_store(dsa_pointer pointer, TimestampTz soft_expires_at,
 	WbcKey		key;
 	int			s;
 
-	wbc_key_make(&key, entry->dbid, entry->scope, wbc_entry_key(entry),
-				 entry->key_len);
+	take_key(&key, entry);
 	wbc_memory_pin(pointer);
 
 	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);

@@ -32,6 +32,7 @@ typedef struct WbcEntry
 	uint64		hash;
 	Oid			dbid;
 	Oid			scope;
+	Oid			loader;
 	TimestampTz cached_at;		/* when the value was known to be good */
 	TimestampTz fetch_started;
 	int64		fetch_us;		/* how long the fetch took */

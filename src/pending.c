@@ -194,7 +194,7 @@ wbc_pending_delete(const WbcKey *key)
 
 	reserve_op();
 	copy = MemoryContextAlloc(context, sizeof(WbcKey));
-	wbc_key_make(copy, key->dbid, key->scope, key->data, key->len);
+	wbc_key_copy(copy, key);
 	append_op(OP_DELETE, copy);
 }
 
@@ -256,8 +256,7 @@ wbc_pending_value(const WbcKey *key)
 		const WbcPendingValue *value = ops[i].object;
 
 		if (ops[i].kind == OP_SET &&
-			wbc_key_is(key, value->key.dbid, value->key.scope,
-					   value->key.data, value->key.len))
+			wbc_key_equal(key, &value->key))
 			return set_survives(i) ? value : NULL;
 	}
 	return NULL;

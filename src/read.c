@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "swr.h"
+#include "ttl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -21,17 +22,27 @@
 PG_FUNCTION_INFO_V1(wbcache_get);
 PG_FUNCTION_INFO_V1(wbcache_lookup);
 PG_FUNCTION_INFO_V1(wbcache_get_many);
+PG_FUNCTION_INFO_V1(wbcache_get_with_swr);
 
+/*
+ * Answers a read that was begun, or throws why it can't be.
+ */
 static void
-read_one(WbcRead *read, const text *key)
+finish_one(WbcRead *read)
 {
 	WbcRead    *reads[1] = {read};
 
-	wbc_swr_begin(read, key, GetCurrentTimestamp());
 	if (!wbc_swr_look(read))
 		wbc_swr_fly(reads, 1);
 	if (read->failed)
 		wbc_error_throw(&read->error);
+}
+
+static void
+read_one(WbcRead *read, const text *key)
+{
+	wbc_swr_begin(read, key, GetCurrentTimestamp());
+	finish_one(read);
 }
 
 Datum
@@ -42,6 +53,24 @@ wbcache_get(PG_FUNCTION_ARGS)
 	read_one(&read, PG_GETARG_TEXT_PP(0));
 	if (read.value == NULL)
 		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(read.value);
+}
+
+/*
+ * get_with_swr(key, loader, soft_ttl, hard_ttl)
+ */
+Datum
+wbcache_get_with_swr(PG_FUNCTION_ARGS)
+{
+	WbcEndpoint rules;
+	WbcRead		read;
+
+	rules.soft_ttl = wbc_ttl_soft(PG_GETARG_INTERVAL_P(2));
+	rules.hard_ttl = wbc_ttl_hard(PG_GETARG_INTERVAL_P(3));
+	wbc_ttl_check_order(rules.soft_ttl, rules.hard_ttl);
+	wbc_swr_begin_ad_hoc(&read, PG_GETARG_TEXT_PP(0), &rules,
+						 PG_GETARG_OID(1), GetCurrentTimestamp());
+	finish_one(&read);
 	PG_RETURN_TEXT_P(read.value);
 }
 

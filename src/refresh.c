@@ -28,11 +28,31 @@
 #include "metrics.h"
 #include "refresh.h"
 
+/* Rounds in which the definitions may change while they are read. */
+#define ROUTE_ROUNDS	3
+
+/* What holds for values without an endpoint. */
+#define AD_HOC_MAX_STALE	USECS_PER_DAY
+#define AD_HOC_ERROR_TTL	USECS_PER_SEC
+
+/*
+ * Starts on a flight.  Nothing is known yet of what it is subject to.
+ */
+void
+wbc_refresh_begin(WbcRefresh *refresh, int flight, TimestampTz now)
+{
+	memset(refresh, 0, sizeof(WbcRefresh));
+	refresh->flight = flight;
+	refresh->key = wbc_flight_key(flight);
+	refresh->base = InvalidDsaPointer;
+	refresh->started_at = now;
+}
+
 /*
  * Copies what the endpoint says, so that it may change while the fetch runs.
  */
-void
-wbc_refresh_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint)
+static void
+copy_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint)
 {
 	refresh->soft_ttl = endpoint->soft_ttl;
 	refresh->hard_ttl = endpoint->hard_ttl;
@@ -48,6 +68,43 @@ wbc_refresh_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint)
 			refresh->expire_on_invalidate = true;
 			break;
 	}
+}
+
+/*
+ * Finds the key's endpoint and reads the generations.  The endpoint is looked
+ * up again when it may have changed before they were read; in a commit that
+ * takes its time this goes on, but then the stamp isn't good for publishing
+ * anyway.  Needs a transaction; throws when there is no endpoint.
+ */
+void
+wbc_refresh_route(WbcRefresh *refresh, WbcRoute *route)
+{
+	int			round = 0;
+
+	do
+	{
+		wbc_endpoint_prepare();
+		if (!wbc_endpoint_route(refresh->key, route))
+			wbc_endpoint_report_no_route(refresh->key);
+		wbc_endpoint_stamp(refresh->key, route, &refresh->stamp);
+		wbc_generation_stamp_take(&refresh->stamp);
+	} while (!wbc_endpoint_is_current() && ++round < ROUTE_ROUNDS);
+
+	copy_rules(refresh, route->endpoint);
+}
+
+/*
+ * The same for a flight without an endpoint.
+ */
+void
+wbc_refresh_ad_hoc(WbcRefresh *refresh, const WbcAdHoc *ad_hoc)
+{
+	refresh->soft_ttl = ad_hoc->soft_ttl;
+	refresh->hard_ttl = ad_hoc->hard_ttl;
+	refresh->max_stale = Max(AD_HOC_MAX_STALE, ad_hoc->hard_ttl);
+	refresh->error_ttl = AD_HOC_ERROR_TTL;
+	wbc_generation_stamp_private(refresh->key, &refresh->stamp);
+	wbc_generation_stamp_take(&refresh->stamp);
 }
 
 /*

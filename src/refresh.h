@@ -9,6 +9,7 @@
 #define WBC_REFRESH_H
 
 #include "endpoint.h"
+#include "flight.h"
 #include "generation.h"
 #include "utils/dsa.h"
 #include "wbcache.h"
@@ -42,7 +43,9 @@ typedef struct WbcBody
 	const char *last_modified;	/* "": none */
 } WbcBody;
 
-extern void wbc_refresh_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint);
+extern void wbc_refresh_begin(WbcRefresh *refresh, int flight, TimestampTz now);
+extern void wbc_refresh_route(WbcRefresh *refresh, WbcRoute *route);
+extern void wbc_refresh_ad_hoc(WbcRefresh *refresh, const WbcAdHoc *ad_hoc);
 extern const char *wbc_refresh_check_body(const char *data, Size len);
 extern void wbc_refresh_publish(const WbcRefresh *refresh, const WbcBody *body,
 								TimestampTz now);

@@ -204,19 +204,6 @@ wbcache_stat_memory_counters(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static const char *
-kind_name(WbcWorkerKind kind)
-{
-	switch (kind)
-	{
-		case WBC_WORKER_LAUNCHER:
-			return "launcher";
-		case WBC_WORKER_FETCHER:
-			return "fetcher";
-	}
-	return NULL;				/* keep compiler quiet */
-}
-
 Datum
 wbcache_stat_worker_entries(PG_FUNCTION_ARGS)
 {
@@ -234,7 +221,7 @@ wbcache_stat_worker_entries(PG_FUNCTION_ARGS)
 			continue;
 		if (OidIsValid(worker.dbid))
 			wbc_flight_count(worker.dbid, &queued, &under_way);
-		add_text(&row, kind_name(worker.kind));
+		add_text(&row, wbc_worker_kind_name(worker.kind));
 		add(&row, ObjectIdGetDatum(worker.dbid));
 		if (worker.pid != 0)
 			add(&row, Int32GetDatum((int32) worker.pid));

@@ -24,6 +24,7 @@
 #include "flight.h"
 #include "guc.h"
 #include "key.h"
+#include "load.h"
 #include "memory.h"
 #include "metrics.h"
 #include "miscadmin.h"
@@ -60,10 +61,25 @@ counters(const WbcRead *read)
 	return wbc_metrics_endpoint(read->route.endpoint->metrics);
 }
 
-static bool
-has_source(const WbcRead *read)
+/* Where the value comes from when it isn't there. */
+static WbcSource
+source_of(const WbcRead *read)
 {
-	return NameStr(read->route.endpoint->server)[0] != '\0';
+	return OidIsValid(read->loader) ? WBC_SOURCE_LOADER :
+		wbc_endpoint_source(read->route.endpoint);
+}
+
+static void
+start_read(WbcRead *read, TimestampTz now)
+{
+	read->asked_at = now;
+	read->value = NULL;
+	read->failed = false;
+	read->age = read->ttl = read->waited = 0;
+	read->note = NULL;
+	read->bypass = false;
+	read->flight = -1;
+	read->started_flight = false;
 }
 
 /*
@@ -87,14 +103,39 @@ wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 						NameStr(read->route.endpoint->name)),
 				 errhint("Ask the endpoint's owner to add your role to its readers.")));
 
-	read->asked_at = now;
-	read->value = NULL;
-	read->failed = false;
-	read->age = read->ttl = read->waited = 0;
-	read->note = NULL;
-	read->bypass = false;
-	read->flight = -1;
-	read->started_flight = false;
+	read->loader = InvalidOid;
+	start_read(read, now);
+}
+
+/*
+ * Starts a read of a key without an endpoint, which belongs to the current
+ * role and the loader.  The caller has filled in the TTLs in rules, which must
+ * live as long as the read; the rest of them is filled in here.
+ */
+void
+wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
+					 Oid loader, TimestampTz now)
+{
+	WbcKey		plain;
+
+	wbc_shmem_require();
+	wbc_memory_attach();
+	wbc_endpoint_prepare();
+
+	wbc_key_from_text(&plain, key);
+	if (wbc_endpoint_route(&plain, &read->route))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key belongs to endpoint \"%s\"",
+						NameStr(read->route.endpoint->name)),
+				 errhint("Read it with wbcache.get(), or use a key that matches no endpoint.")));
+	wbc_key_make_private(&read->key, &plain, GetUserId(), loader);
+	rules->on_invalidate = WBC_ON_INVALIDATE_REMOVE;
+	rules->stripe = wbc_generation_stripe_of_private(&read->key, GetUserId());
+	rules->metrics = 0;
+	read->route.endpoint = rules;
+	read->loader = loader;
+	start_read(read, now);
 }
 
 /* ----------------------------------------------------------------
@@ -217,6 +258,22 @@ take_failure(WbcRead *read, WbcFound *found, TimestampTz now)
 	mark_failed(read);
 }
 
+static WbcFlightAsk
+make_ask(const WbcRead *read)
+{
+	WbcFlightAsk ask = {
+		.key = &read->key,
+		.carrier = WBC_CARRIER_FETCHER,
+		.ad_hoc.loader = read->loader,
+		.ad_hoc.soft_ttl = read->route.endpoint->soft_ttl,
+		.ad_hoc.hard_ttl = read->route.endpoint->hard_ttl
+	};
+
+	if (source_of(read) == WBC_SOURCE_LOADER)
+		ask.carrier = WBC_CARRIER_LOADER;
+	return ask;
+}
+
 /*
  * Asks for a refresh, if one is due and nobody has asked yet.  Nobody waits
  * for it, and that it can't be had now is no reason to fail.
@@ -225,7 +282,7 @@ static void
 ask_for_refresh(WbcRead *read, const WbcFound *found, TimestampTz now)
 {
 	WbcCoalescerMetrics *coalescer = wbc_metrics_coalescer();
-	WbcFlightAsk ask = {.key = &read->key};
+	WbcFlightAsk ask;
 	int			none;
 
 	if (found->refresh_at > now)
@@ -236,6 +293,7 @@ ask_for_refresh(WbcRead *read, const WbcFound *found, TimestampTz now)
 	if (!wbc_memory_claim_refresh(&read->key, now, now + REFRESH_CLAIM))
 		return;
 
+	ask = make_ask(read);
 	switch (wbc_flight_join(&ask, &none))
 	{
 		case WBC_JOIN_STARTED:
@@ -277,7 +335,7 @@ answer_from_memory(WbcRead *read, TimestampTz now)
 			read->status = WBC_STATUS_STALE;
 			take_value(read, found.pointer, found.soft_expires_at, now, true);
 			wbc_metrics_count(&counters(read)->stale);
-			if (has_source(read))
+			if (source_of(read) != WBC_SOURCE_NONE)
 				ask_for_refresh(read, &found, now);
 			return true;
 		case LOOK_FAILURE:
@@ -295,46 +353,77 @@ answer_from_memory(WbcRead *read, TimestampTz now)
  */
 
 /*
- * The cache has nothing for this read.  Says whether it could not be believed,
- * which decides what flight may be joined; and answers those who need none.
+ * Finds out whether the cache can be believed for this read.  Returns whether
+ * it was this transaction that has invalidated the key.
  */
 static bool
-answer_without_flight(WbcRead *read)
+find_bypass(WbcRead *read)
 {
-	const WbcPendingValue *pending;
 	WbcStamp	stamp;
+	bool		own;
 
-	wbc_endpoint_stamp(&read->key, &read->route, &stamp);
+	if (OidIsValid(read->loader))
+		wbc_generation_stamp_private(&read->key, &stamp);
+	else
+		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
 	wbc_generation_stamp_take(&stamp);
-	read->bypass = wbc_pending_touches(stamp.n, stamp.stripe);
-	if (read->bypass)
-		read->note = "this transaction has invalidated it";
-	else if (wbc_generation_stamp_in_progress(&stamp))
-	{
-		read->bypass = true;
-		read->note = "an invalidation is being committed";
-	}
 
-	pending = read->bypass ? wbc_pending_value(&read->key) : NULL;
+	own = wbc_pending_touches(stamp.n, stamp.stripe);
+	read->bypass = own || wbc_generation_stamp_in_progress(&stamp);
+	if (own)
+		read->note = "this transaction has invalidated it";
+	else if (read->bypass)
+		read->note = "an invalidation is being committed";
+	return own;
+}
+
+/*
+ * Answers a read of a key that this transaction has itself invalidated: with
+ * what it has set since, or what the loader makes of its changes.
+ */
+static bool
+answer_from_transaction(WbcRead *read)
+{
+	const WbcPendingValue *pending = wbc_pending_value(&read->key);
+
 	if (pending != NULL)
 	{
-		read->status = WBC_STATUS_BYPASS;
 		read->value = cstring_to_text_with_len(pending->value,
 											   pending->value_len);
 		read->ttl = pending->soft_ttl;
 		read->note = "set by this transaction";
-		wbc_metrics_count(&counters(read)->bypasses);
-		return true;
 	}
-	if (!has_source(read))
+	else if (source_of(read) == WBC_SOURCE_LOADER)
 	{
-		read->status = read->bypass ? WBC_STATUS_BYPASS : WBC_STATUS_MISS;
-		read->note = "the endpoint has no upstream; nothing was set";
-		wbc_metrics_count(read->bypass ? &counters(read)->bypasses :
-						  &counters(read)->misses);
-		return true;
+		read->value = wbc_load_in_transaction(&read->key, &read->route,
+											  read->loader);
+		read->note = "this transaction has invalidated it; its loader ran here, and nothing was stored";
 	}
-	return false;
+	else
+		return false;
+
+	read->status = WBC_STATUS_BYPASS;
+	wbc_metrics_count(&counters(read)->bypasses);
+	return true;
+}
+
+/*
+ * The cache has nothing for this read.  Answers it if no flight is needed for
+ * that; else it is known now which flights may be joined.
+ */
+static bool
+answer_without_flight(WbcRead *read)
+{
+	if (find_bypass(read) && answer_from_transaction(read))
+		return true;
+	if (source_of(read) != WBC_SOURCE_NONE)
+		return false;
+
+	read->status = read->bypass ? WBC_STATUS_BYPASS : WBC_STATUS_MISS;
+	read->note = "the endpoint has no source; nothing was set";
+	wbc_metrics_count(read->bypass ? &counters(read)->bypasses :
+					  &counters(read)->misses);
+	return true;
 }
 
 /*
@@ -390,13 +479,11 @@ static void
 board(WbcRead *read)
 {
 	WbcCoalescerMetrics *coalescer = wbc_metrics_coalescer();
-	WbcFlightAsk ask = {
-		.key = &read->key,
-		.will_wait = true,
-		.must_start_later = read->bypass,
-		.arg = read
-	};
+	WbcFlightAsk ask = make_ask(read);
 
+	ask.will_wait = true;
+	ask.must_start_later = read->bypass;
+	ask.arg = read;
 	for (int round = 0;; round++)
 	{
 		ask.still_needed = read->bypass || round >= ROUNDS_MAX ? NULL : look_again;
@@ -434,9 +521,14 @@ fail_to_land(WbcRead *read, TimestampTz now)
 	WbcError   *error = &read->error;
 	TimestampTz took_off_at = wbc_flight_took_off_at(read->flight);
 
-	wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
-				  "no answer from server \"%s\" within %d ms",
-				  NameStr(read->route.endpoint->server), wbc_guc_max_wait);
+	if (source_of(read) == WBC_SOURCE_SERVER)
+		wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
+					  "no answer from server \"%s\" within %d ms",
+					  NameStr(read->route.endpoint->server), wbc_guc_max_wait);
+	else
+		wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
+					  "no answer from the loader within %d ms",
+					  wbc_guc_max_wait);
 	if (took_off_at != 0)
 		wbc_error_detail(error, "The fetch has been under way for %ld ms.",
 						 TimestampDifferenceMilliseconds(took_off_at, now));

@@ -21,6 +21,7 @@ typedef struct WbcRead
 {
 	WbcKey		key;
 	WbcRoute	route;
+	Oid			loader;			/* of get_with_swr(), else InvalidOid */
 	TimestampTz asked_at;
 
 	/* the answer */
@@ -40,6 +41,9 @@ typedef struct WbcRead
 } WbcRead;
 
 extern void wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now);
+extern void wbc_swr_begin_ad_hoc(WbcRead *read, const text *key,
+								 WbcEndpoint *rules, Oid loader,
+								 TimestampTz now);
 extern bool wbc_swr_look(WbcRead *read);
 extern void wbc_swr_fly(WbcRead **reads, int n);
 

@@ -47,6 +47,20 @@ wbc_ttl_from_interval(const Interval *interval, const char *what,
 	return result;
 }
 
+int64
+wbc_ttl_soft(const Interval *interval)
+{
+	return wbc_ttl_from_interval(interval, "soft_ttl", 1, WBC_TTL_MAX,
+								 "Give a time above zero and up to 100 years, such as '5 min'.");
+}
+
+int64
+wbc_ttl_hard(const Interval *interval)
+{
+	return wbc_ttl_from_interval(interval, "hard_ttl", 1, WBC_TTL_MAX,
+								 "Give a time that is not below soft_ttl, and up to 100 years, such as '10 min'.");
+}
+
 /*
  * Throws when a value would be hard-expired before it is stale.
  */

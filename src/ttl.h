@@ -16,6 +16,8 @@
 
 extern int64 wbc_ttl_from_interval(const Interval *interval, const char *what,
 								   int64 min, int64 max, const char *hint);
+extern int64 wbc_ttl_soft(const Interval *interval);
+extern int64 wbc_ttl_hard(const Interval *interval);
 extern void wbc_ttl_check_order(int64 soft_ttl, int64 hard_ttl);
 
 #endif							/* WBC_TTL_H */

@@ -24,6 +24,9 @@
 /* Most tags an entry may carry, its endpoint's name not counted. */
 #define WBC_TAGS_MAX		16
 
+/* Most loader processes a database may have. */
+#define WBC_LOADERS_MAX		16
+
 /* Longest ETag and Last-Modified that are kept; longer ones are dropped. */
 #define WBC_VALIDATOR_MAX	255
 
@@ -46,6 +49,7 @@ typedef struct WbcKey
 	uint64		hash;
 	Oid			dbid;
 	Oid			scope;			/* InvalidOid, or the role it is private to */
+	Oid			loader;			/* InvalidOid, or what made it for that role */
 	uint16		len;
 	char		data[WBC_KEY_MAX];
 } WbcKey;

@@ -25,9 +25,9 @@
 #include "worker.h"
 
 /*
- * DROP DATABASE waits 5 s for a database's sessions to end.  A fetcher that
- * was stopped for its sake comes back when that time is over, if the database
- * is still there.
+ * DROP DATABASE waits 5 s for a database's sessions to end.  Workers that were
+ * stopped for its sake come back when that time is over, if the database is
+ * still there.
  */
 #define HOLD_FOR_DROP	(6 * USECS_PER_SEC)
 
@@ -62,13 +62,28 @@ wbc_worker_register(void)
 	wbc_shmem_register(&piece);
 }
 
+const char *
+wbc_worker_kind_name(WbcWorkerKind kind)
+{
+	switch (kind)
+	{
+		case WBC_WORKER_LAUNCHER:
+			return "launcher";
+		case WBC_WORKER_FETCHER:
+			return "fetcher";
+		case WBC_WORKER_LOADER:
+			return "loader";
+	}
+	return NULL;				/* keep compiler quiet */
+}
+
 /* Returns -1 when there is none.  Hold the lock. */
 static int
-find(WbcWorkerKind kind, Oid dbid)
+find(WbcWorkerKind kind, Oid dbid, int number)
 {
 	for (int i = 0; i < WBC_WORKERS_MAX; i++)
 		if (workers[i].in_use && workers[i].kind == kind &&
-			workers[i].dbid == dbid)
+			workers[i].dbid == dbid && workers[i].number == number)
 			return i;
 	return -1;
 }
@@ -78,12 +93,12 @@ find(WbcWorkerKind kind, Oid dbid)
  * full.
  */
 int
-wbc_worker_slot(WbcWorkerKind kind, Oid dbid)
+wbc_worker_slot(WbcWorkerKind kind, Oid dbid, int number)
 {
 	int			slot;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	slot = find(kind, dbid);
+	slot = find(kind, dbid, number);
 	for (int i = 0; slot < 0 && i < WBC_WORKERS_MAX; i++)
 		if (!workers[i].in_use)
 		{
@@ -91,6 +106,7 @@ wbc_worker_slot(WbcWorkerKind kind, Oid dbid)
 			workers[i].in_use = true;
 			workers[i].kind = kind;
 			workers[i].dbid = dbid;
+			workers[i].number = number;
 			slot = i;
 		}
 	LWLockRelease(lock);
@@ -107,7 +123,7 @@ go_out(int code, Datum arg)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (me->pid == MyProcPid)
 		me->pid = 0;
-	launcher = find(WBC_WORKER_LAUNCHER, InvalidOid);
+	launcher = find(WBC_WORKER_LAUNCHER, InvalidOid, 0);
 	if (launcher >= 0 && workers[launcher].pid != 0)
 		SetLatch(&ProcGlobal->allProcs[workers[launcher].procno].procLatch);
 	LWLockRelease(lock);
@@ -164,23 +180,25 @@ wbc_worker_read(int slot, WbcWorker *copy)
 }
 
 /*
- * Somebody drops a database: its fetcher must not be in the way.
+ * Somebody drops a database: its workers must not be in the way.
  */
 void
 wbc_worker_stop_for_drop(Oid dbid, TimestampTz now)
 {
-	pid_t		pid = 0;
-	int			slot;
+	pid_t		pids[WBC_WORKERS_MAX];
+	int			n = 0;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	slot = find(WBC_WORKER_FETCHER, dbid);
-	if (slot >= 0)
+	for (int i = 0; i < WBC_WORKERS_MAX; i++)
 	{
-		workers[slot].not_before = now + HOLD_FOR_DROP;
-		pid = workers[slot].pid;
+		if (!workers[i].in_use || workers[i].dbid != dbid)
+			continue;
+		workers[i].not_before = now + HOLD_FOR_DROP;
+		if (workers[i].pid != 0)
+			pids[n++] = workers[i].pid;
 	}
 	LWLockRelease(lock);
 
-	if (pid != 0)
-		kill(pid, SIGTERM);
+	for (int i = 0; i < n; i++)
+		kill(pids[i], SIGTERM);
 }

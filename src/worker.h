@@ -10,20 +10,21 @@
 
 #include "wbcache.h"
 
-/* The launcher and a fetcher for each of up to 64 databases. */
-#define WBC_WORKERS_MAX		65
+#define WBC_WORKERS_MAX		256
 
 typedef enum WbcWorkerKind
 {
 	WBC_WORKER_LAUNCHER,
-	WBC_WORKER_FETCHER
+	WBC_WORKER_FETCHER,
+	WBC_WORKER_LOADER
 } WbcWorkerKind;
 
 typedef struct WbcWorker
 {
 	bool		in_use;
 	WbcWorkerKind kind;
-	Oid			dbid;			/* of a fetcher */
+	Oid			dbid;			/* InvalidOid: the launcher's */
+	int			number;			/* among those of its kind and database */
 	pid_t		pid;			/* 0: not running */
 	int			procno;			/* of that process */
 	TimestampTz started_at;		/* the last time */
@@ -32,7 +33,8 @@ typedef struct WbcWorker
 } WbcWorker;
 
 extern void wbc_worker_register(void);
-extern int	wbc_worker_slot(WbcWorkerKind kind, Oid dbid);
+extern const char *wbc_worker_kind_name(WbcWorkerKind kind);
+extern int	wbc_worker_slot(WbcWorkerKind kind, Oid dbid, int number);
 extern bool wbc_worker_enter(int slot, TimestampTz now);
 extern void wbc_worker_hold(int slot, TimestampTz until);
 extern void wbc_worker_forget(int slot);

@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * loader.c
+ *	  The background workers that run SQL.
+ *
+ * Layer 5.  One loop: a flight for an SQL loader, if there is one; else sleep
+ * on the latch.  What users wait for always goes first.
+ *
+ * A loader may be in the middle of a user's function when it is told to end;
+ * then it ends as a backend would, with FATAL, and the flight is started
+ * again by another loader.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "flight.h"
+#include "load.h"
+#include "loader.h"
+#include "memory.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+/* Longest sleep; nothing is due then, it only bounds the wait. */
+#define SLEEP_MAX_MS	(60 * 1000)
+
+/* Longest wait for a lock on a catalog or on wbcache.endpoint. */
+#define LOCK_TIMEOUT	"1s"
+
+static int	lane = -1;
+
+static void
+leave_work(int code, Datum arg)
+{
+	wbc_flight_close_lane(lane);
+}
+
+static void
+start_work(int slot)
+{
+	WbcWorker	worker;
+
+	wbc_worker_read(slot, &worker);
+	if (!wbc_worker_enter(slot, GetCurrentTimestamp()))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(worker.dbid, InvalidOid, 0);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	MemoryContextSwitchTo(TopMemoryContext);
+
+	wbc_memory_attach();
+	lane = wbc_flight_open_lane(MyDatabaseId, WBC_CARRIER_LOADER);
+	if (lane < 0)
+		proc_exit(0);
+	before_shmem_exit(leave_work, 0);
+}
+
+static bool
+carry_out_flight(void)
+{
+	int			flight = wbc_flight_next(lane, WBC_CARRIER_LOADER);
+
+	if (flight < 0)
+		return false;
+	wbc_load_flight(flight, GetCurrentTimestamp());
+	return true;
+}
+
+/*
+ * The postmaster's entry into a loader; the argument is its slot in the table
+ * of workers.
+ */
+void
+wbc_loader_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	start_work(DatumGetInt32(arg));
+
+	for (;;)
+	{
+		if (ProcDiePending)		/* idle: nothing to make a fuss about */
+			proc_exit(0);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		if (carry_out_flight())
+			continue;
+
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 SLEEP_MAX_MS, wbc_compat_wait_event("WbcacheLoader"));
+		ResetLatch(MyLatch);
+	}
+}
