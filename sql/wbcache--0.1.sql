@@ -238,6 +238,64 @@ key: as for get(). loader: a function such as ''load_report(text[])'' that takes
 Errors: those of get(), those of the loader; 22023 the key belongs to an endpoint; 42P13 the function can''t be a loader; 42501 no EXECUTE.';
 
 /* ---------------------------------------------------------------------------
+ * The table tier
+ * --------------------------------------------------------------------------- */
+
+-- Updates change no indexed column and find room in their page, so that they are HOT.
+CREATE UNLOGGED TABLE wbcache.entry (
+	key text COLLATE "C" NOT NULL,
+	role oid NOT NULL,
+	loader oid NOT NULL,
+	endpoint name,
+	value json NOT NULL,
+	tags text[] NOT NULL,
+	etag text,
+	last_modified text,
+	cached_at timestamptz NOT NULL,
+	soft_expires_at timestamptz NOT NULL,
+	hard_expires_at timestamptz NOT NULL,
+	fetch_started timestamptz NOT NULL,
+	fetch_ms float8 NOT NULL,
+	source bigint NOT NULL,
+	epoch bigint NOT NULL,
+	stripes integer[] NOT NULL,
+	generations bigint[] NOT NULL,
+	PRIMARY KEY (key, role, loader)
+) WITH (fillfactor = 70,
+	autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500,
+	autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.5,
+	toast.autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_threshold = 500,
+	toast.autovacuum_vacuum_cost_delay = 0);
+REVOKE ALL ON TABLE wbcache.entry FROM PUBLIC;
+
+COMMENT ON TABLE wbcache.entry IS 'The table tier: values beyond what memory holds, and for a warm start. Written and purged by the loaders; empty after a crash and on a standby. A row is of use while entry_is_current() says so and hard_expires_at is not over. It shows values to whoever may read it: grant with care.';
+COMMENT ON COLUMN wbcache.entry.key IS 'the key';
+COMMENT ON COLUMN wbcache.entry.role IS 'role it is private to, for get_with_swr(); 0: none';
+COMMENT ON COLUMN wbcache.entry.loader IS 'function that made it, for get_with_swr(); 0: see the endpoint';
+COMMENT ON COLUMN wbcache.entry.endpoint IS 'endpoint of the key when it was written; NULL: none';
+COMMENT ON COLUMN wbcache.entry.value IS 'the value';
+COMMENT ON COLUMN wbcache.entry.tags IS 'tags that its endpoint gives it';
+COMMENT ON COLUMN wbcache.entry.etag IS 'ETag of the upstream''s answer';
+COMMENT ON COLUMN wbcache.entry.last_modified IS 'Last-Modified of the upstream''s answer';
+COMMENT ON COLUMN wbcache.entry.cached_at IS 'when the value was known to be good';
+COMMENT ON COLUMN wbcache.entry.soft_expires_at IS 'when it turns stale';
+COMMENT ON COLUMN wbcache.entry.hard_expires_at IS 'when it is not served any more';
+COMMENT ON COLUMN wbcache.entry.fetch_started IS 'when its fetch began; a later one is never replaced by an earlier one';
+COMMENT ON COLUMN wbcache.entry.fetch_ms IS 'how long its fetch took, in milliseconds';
+COMMENT ON COLUMN wbcache.entry.source IS 'hash of the URL it came from';
+COMMENT ON COLUMN wbcache.entry.epoch IS 'life of the generations that the row belongs to';
+COMMENT ON COLUMN wbcache.entry.stripes IS 'stripes that the value depends on: everyone, key, endpoint, tags';
+COMMENT ON COLUMN wbcache.entry.generations IS 'what these stripes held before the fetch began';
+
+CREATE FUNCTION wbcache.entry_is_current(epoch bigint, stripes integer[], generations bigint[]) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'wbcache_entry_is_current';
+COMMENT ON FUNCTION wbcache.entry_is_current(bigint, integer[], bigint[]) IS
+'Whether a row of wbcache.entry, of which these are the columns, was not invalidated since. Not open to PUBLIC.
+Errors: 55000 the library is not preloaded.';
+REVOKE ALL ON FUNCTION wbcache.entry_is_current(bigint, integer[], bigint[]) FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
  * Writing.  All of it takes effect when the transaction commits, and not at
  * all when it doesn't.
  * --------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_proc.h"
 #include "common/jsonapi.h"
@@ -21,6 +22,7 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
@@ -30,6 +32,14 @@
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
+
+static inline void
+wbc_compat_prefetch(const void *address)
+{
+#if defined(__GNUC__) || defined(__clang__)
+	__builtin_prefetch(address);
+#endif
+}
 
 /* 16 replaced the per-catalog ACL checks by one. */
 static inline AclResult
@@ -49,6 +59,30 @@ wbc_compat_function_execute(Oid function, Oid role)
 	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
 #else
 	return pg_proc_aclcheck(function, role, ACL_EXECUTE);
+#endif
+}
+
+/* 18 wants to know whether a deferrable primary key will do. */
+static inline Oid
+wbc_compat_primary_key(Relation table)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(table, false);
+#else
+	(void) RelationGetIndexList(table);
+	return table->rd_pkindex;
+#endif
+}
+
+/* 18 can count what an index scan did. */
+static inline IndexScanDesc
+wbc_compat_index_beginscan(Relation table, Relation index, Snapshot snapshot,
+						   int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(table, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(table, index, snapshot, nkeys, 0);
 #endif
 }
 

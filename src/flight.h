@@ -17,8 +17,6 @@ typedef struct WbcFlightResult
 {
 	bool		failed;
 	dsa_pointer value;			/* a pinned entry, unless failed */
-	TimestampTz soft_expires_at;	/* of that entry */
-	TimestampTz hard_expires_at;
 	WbcError	error;			/* if failed */
 } WbcFlightResult;
 

@@ -25,6 +25,11 @@
  * An abort after "begin" takes its 1 back and leaves the generation as it
  * was: every stamp taken before is current again.
  *
+ * The stripes are saved when the server is shut down cleanly, and loaded at the
+ * next start, because the table tier survives it.  After a crash both are new,
+ * and so they are for anybody else's table: each life of the stripes has an
+ * epoch, which is kept beside the generations.
+ *
  * Two names that share a stripe cost a superfluous miss, never a wrong
  * answer.  A generation wraps after 2^48 commits: 8 years at a million
  * invalidations of one stripe a second.
@@ -34,14 +39,21 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "generation.h"
 #include "key.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "port/atomics.h"
+#include "port/pg_crc32c.h"
 #include "shmem.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #define STRIPES				(1 << 20)
+#define STRIPES_OF_ENDPOINTS	512
 #define IN_PROGRESS_MASK	UINT64CONST(0xFFFF)
 #define ONE_GENERATION		UINT64CONST(0x10000)
 
@@ -49,12 +61,120 @@
 #define SEED_TAG			UINT64CONST(0x7461670000000000)
 #define SEED_ENDPOINT		UINT64CONST(0x656e640000000000)
 
+/* Where the stripes are between a clean shutdown and the next start. */
+#define STRIPES_FILE		PGSTAT_STAT_PERMANENT_DIRECTORY "/wbcache.stripes"
+#define STRIPES_FILE_MAGIC	0x77626331
+
+typedef struct Generations
+{
+	uint64		epoch;			/* set at start, never changes */
+	pg_atomic_uint64 stripes[STRIPES];
+} Generations;
+
+/* What precedes the struct in the file. */
+typedef struct FileHeader
+{
+	uint32		magic;
+	pg_crc32c	crc;			/* of the struct */
+} FileHeader;
+
+static Generations *generations;
 static pg_atomic_uint64 *stripes;
 
 static Size
 stripes_size(void)
 {
-	return mul_size(STRIPES, sizeof(pg_atomic_uint64));
+	return sizeof(Generations);
+}
+
+/* ----------------------------------------------------------------
+ * From a clean shutdown to the next start
+ * ----------------------------------------------------------------
+ */
+
+static pg_crc32c
+checksum(void)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, generations, sizeof(Generations));
+	FIN_CRC32C(crc);
+	return crc;
+}
+
+/*
+ * Runs in the postmaster when all other processes have ended, so that no
+ * invalidation can come after it.
+ */
+static void
+save_stripes(int code, Datum arg)
+{
+	FileHeader	header = {.magic = STRIPES_FILE_MAGIC};
+	FILE	   *file;
+
+	if (code != 0)
+		return;
+
+	header.crc = checksum();
+	file = AllocateFile(STRIPES_FILE ".tmp", PG_BINARY_W);
+	if (file == NULL ||
+		fwrite(&header, sizeof(header), 1, file) != 1 ||
+		fwrite(generations, sizeof(Generations), 1, file) != 1 ||
+		FreeFile(file) != 0)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", STRIPES_FILE ".tmp"),
+				 errdetail("The values in wbcache.entry will not be used after the restart.")));
+	else
+		(void) durable_rename(STRIPES_FILE ".tmp", STRIPES_FILE, LOG);
+}
+
+/*
+ * Reads what the last clean shutdown has saved, and removes it: after a crash
+ * there must be none.  Returns false when there is none.
+ */
+static bool
+load_stripes(void)
+{
+	FILE	   *file = AllocateFile(STRIPES_FILE, PG_BINARY_R);
+	FileHeader	header;
+	bool		good;
+
+	if (file == NULL)
+		return false;
+	good = fread(&header, sizeof(header), 1, file) == 1 &&
+		fread(generations, sizeof(Generations), 1, file) == 1 &&
+		header.magic == STRIPES_FILE_MAGIC && header.crc == checksum();
+	FreeFile(file);
+	(void) durable_unlink(STRIPES_FILE, LOG);
+	return good;
+}
+
+/*
+ * No commit is in progress at a clean shutdown.  Should a stripe say otherwise,
+ * nothing that depends on it can be believed.
+ */
+static void
+settle_stripes(void)
+{
+	for (int i = 0; i < STRIPES; i++)
+	{
+		uint64		seen = pg_atomic_read_u64(&stripes[i]);
+
+		if ((seen & IN_PROGRESS_MASK) != 0)
+			pg_atomic_write_u64(&stripes[i],
+								wbc_generation_after_commit(seen));
+	}
+}
+
+static void
+start_new_epoch(void)
+{
+	if (!pg_strong_random(&generations->epoch, sizeof(uint64)))
+		generations->epoch = (uint64) GetCurrentTimestamp();
+	for (int i = 0; i < STRIPES; i++)
+		pg_atomic_init_u64(&stripes[i], ONE_GENERATION);
 }
 
 static void
@@ -67,10 +187,17 @@ stripes_attach(void *place, LWLockPadded *locks, bool found)
 						(int) IN_PROGRESS_MASK),
 				 errhint("Lower max_connections, or remove wbcache from shared_preload_libraries.")));
 
-	stripes = place;
-	if (!found)
-		for (int i = 0; i < STRIPES; i++)
-			pg_atomic_init_u64(&stripes[i], ONE_GENERATION);
+	generations = place;
+	stripes = generations->stripes;
+	if (found)
+		return;
+
+	if (load_stripes())
+		settle_stripes();
+	else
+		start_new_epoch();
+	if (!IsUnderPostmaster)
+		on_shmem_exit(save_stripes, (Datum) 0);
 }
 
 void
@@ -85,17 +212,37 @@ wbc_generation_register(void)
 	wbc_shmem_register(&piece);
 }
 
-/* Stripe 0 is everyone's; no name hashes to it. */
+uint64
+wbc_generation_epoch(Oid dbid)
+{
+	return hash_combine64(generations->epoch, dbid);
+}
+
+/*
+ * Stripe 0 is everyone's, those behind it in the first page of memory are the
+ * endpoints': each hit looks at these, so they should be close together.  Keys
+ * and tags have the rest.
+ */
 static uint32
 stripe_of_hash(uint64 hash)
 {
-	return 1 + (uint32) (hash % (STRIPES - 1));
+	return STRIPES_OF_ENDPOINTS +
+		(uint32) (hash % (STRIPES - STRIPES_OF_ENDPOINTS));
 }
 
 uint32
 wbc_generation_stripe_of_key(const WbcKey *key)
 {
 	return stripe_of_hash(key->hash);
+}
+
+/*
+ * Says that the key's stripe will be looked at soon.
+ */
+void
+wbc_generation_prefetch(const WbcKey *key)
+{
+	wbc_compat_prefetch(&stripes[stripe_of_hash(key->hash)]);
 }
 
 /*
@@ -120,9 +267,10 @@ wbc_generation_stripe_of_tag(Oid dbid, const char *tag, int len)
 uint32
 wbc_generation_stripe_of_endpoint(Oid dbid, const char *name)
 {
-	return stripe_of_hash(hash_bytes_extended((const unsigned char *) name,
-											  strlen(name),
-											  SEED_ENDPOINT ^ dbid));
+	uint64		hash = hash_bytes_extended((const unsigned char *) name,
+										   strlen(name), SEED_ENDPOINT ^ dbid);
+
+	return 1 + (uint32) (hash % (STRIPES_OF_ENDPOINTS - 1));
 }
 
 /*
@@ -180,6 +328,18 @@ wbc_generation_is_current(int n, const uint32 *stripe, const uint64 *seen)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Can this, read from elsewhere, be a stamp at all?
+ */
+bool
+wbc_generation_stamp_is_valid(const WbcStamp *stamp)
+{
+	for (int i = 0; i < stamp->n; i++)
+		if (stamp->stripe[i] >= STRIPES)
+			return false;
+	return stamp->n > 0;
 }
 
 bool

@@ -30,11 +30,19 @@ typedef struct WbcStamp
 
 extern void wbc_generation_register(void);
 
+/*
+ * Names one life of the stripes in one database: values kept elsewhere are
+ * worth nothing in another.
+ */
+extern uint64 wbc_generation_epoch(Oid dbid);
+
 /* Which stripe a name hashes to. */
 extern uint32 wbc_generation_stripe_of_key(const WbcKey *key);
 extern uint32 wbc_generation_stripe_of_private(const WbcKey *key, Oid role);
 extern uint32 wbc_generation_stripe_of_tag(Oid dbid, const char *tag, int len);
 extern uint32 wbc_generation_stripe_of_endpoint(Oid dbid, const char *name);
+
+extern void wbc_generation_prefetch(const WbcKey *key);
 
 /* Building, taking and checking stamps. */
 extern void wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe);
@@ -42,6 +50,7 @@ extern void wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp);
 extern void wbc_generation_stamp_take(WbcStamp *stamp);
 extern bool wbc_generation_is_current(int n, const uint32 *stripe,
 									  const uint64 *seen);
+extern bool wbc_generation_stamp_is_valid(const WbcStamp *stamp);
 extern bool wbc_generation_stamp_is_current(const WbcStamp *stamp);
 extern bool wbc_generation_stamp_in_progress(const WbcStamp *stamp);
 

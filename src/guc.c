@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include <limits.h>
-
 #include "guc.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -47,7 +45,7 @@ define_sizes(void)
 							"Shared memory for cached values and their index.",
 							"Reserved at server start, never exceeded; when it is full the least useful entries go.",
 							&wbc_guc_memory_size,
-							128 * 1024, 4 * 1024, INT_MAX / 2,
+							128 * 1024, 4 * 1024, 32 * 1024 * 1024,
 							PGC_POSTMASTER, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 

@@ -3,8 +3,9 @@
  * loader.c
  *	  The background workers that run SQL.
  *
- * Layer 5.  One loop: a flight for an SQL loader, if there is one; else sleep
- * on the latch.  What users wait for always goes first.
+ * Layer 5.  One loop: a flight for an SQL loader, if there is one; else a batch
+ * of what the table tier has to get; else sleep on the latch.  What users wait
+ * for always goes first.
  *
  * A loader may be in the middle of a user's function when it is told to end;
  * then it ends as a backend would, with FATAL, and the flight is started
@@ -30,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "writeback.h"
 
 /* Longest sleep; nothing is due then, it only bounds the wait. */
 #define SLEEP_MAX_MS	(60 * 1000)
@@ -75,6 +77,13 @@ carry_out_flight(void)
 	return true;
 }
 
+static long
+time_to_sleep(TimestampTz now, TimestampTz next)
+{
+	return Min(Max(TimestampDifferenceMilliseconds(now, next), 1),
+			   SLEEP_MAX_MS);
+}
+
 /*
  * The postmaster's entry into a loader; the argument is its slot in the table
  * of workers.
@@ -91,6 +100,9 @@ wbc_loader_main(Datum arg)
 
 	for (;;)
 	{
+		TimestampTz now;
+		TimestampTz next;
+
 		if (ProcDiePending)		/* idle: nothing to make a fuss about */
 			proc_exit(0);
 		CHECK_FOR_INTERRUPTS();
@@ -102,10 +114,13 @@ wbc_loader_main(Datum arg)
 
 		if (carry_out_flight())
 			continue;
+		now = GetCurrentTimestamp();
+		if (wbc_writeback_run(now, &next))
+			continue;
 
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 SLEEP_MAX_MS, wbc_compat_wait_event("WbcacheLoader"));
+						 time_to_sleep(now, next), wbc_compat_wait_event("WbcacheLoader"));
 		ResetLatch(MyLatch);
 	}
 }

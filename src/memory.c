@@ -6,21 +6,26 @@
  *
  * Layer 2.  The block is laid out as
  *
- *		Memory (control) | buckets | DSA area, created in place
+ *		Memory (control) | buckets | dirty bits | DSA area, created in place
  *
  * and is all there is: the DSA area is limited to its place, so that it never
  * makes a segment, and nothing of it is ever mapped.  A bucket is a set of 8
- * slots; an entry can only be in the bucket its hash points to.
+ * slots in one cache line; an entry can only be in the bucket its hash points
+ * to.  A hit touches that line, the entry, and the stripes.
  *
  * Lock protocol.  Each bucket belongs to one of 128 partition locks: shared to
- * find, exclusive to change a slot.  It is held for a look at 8 slots and never
- * while memory is allocated, copied or freed.  No other lock is taken under
- * it, the DSA's own included.
+ * find, exclusive to change a slot or a dirty bit.  It is held for a look at 8
+ * slots and never while memory is allocated, copied or freed.  No other lock is
+ * taken under it, the DSA's own included.
  *
- * An entry is pinned under the shared lock and then read without any lock:
- * it never changes, and whoever drops the last pin frees it.  The slot holds
- * one pin.  Nothing between a pin and its unpin may throw, unless the caller
- * sees to the unpin.
+ * An entry is pinned under the shared lock and then read without any lock; the
+ * few fields of it that change are atomics.  Whoever drops the last pin frees
+ * it.  The slot holds one pin.  Nothing between a pin and its unpin may throw,
+ * unless the caller sees to the unpin.
+ *
+ * A slot is dirty until a loader has taken its entry to write it into the table
+ * tier.  Dirty ones are evicted only where nothing else is left: then the value
+ * is lost to the table tier, which costs a fetch later.
  *
  * Eviction.  A full set makes room by second chance inside the set.  When the
  * DSA area has no room, a clock hand goes over all sets and evicts whatever
@@ -34,6 +39,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "guc.h"
 #include "key.h"
 #include "memory.h"
@@ -57,21 +63,22 @@
 /* Turns of the clock before windows are cleared. */
 #define CLOCK_TRIES			6
 
-typedef struct Slot
-{
-	dsa_pointer entry;			/* partition lock */
-	TimestampTz soft_expires_at;	/* partition lock */
-	TimestampTz hard_expires_at;	/* partition lock */
-	pg_atomic_uint64 refresh_at;	/* atomic; a TimestampTz */
-	pg_atomic_uint32 used;		/* atomic; since the last look at it */
-} Slot;
-
+/* All of it: partition lock. */
 typedef struct Bucket
 {
-	uint64		hash[SLOTS_PER_BUCKET]; /* partition lock; one cache line */
-	Slot		slot[SLOTS_PER_BUCKET];
-	uint32		hand;			/* partition lock; next to be looked at */
+	uint32		tag[SLOTS_PER_BUCKET];	/* upper half of the hash */
+	uint32		unit[SLOTS_PER_BUCKET]; /* where the entry is; 0: empty */
 } Bucket;
+
+StaticAssertDecl(sizeof(Bucket) == 64, "a bucket should fill a cache line");
+
+/*
+ * The area has one segment, so that a dsa_pointer is an offset into it, and
+ * that is a multiple of 8: 32 bits reach 32 GB far, the most that
+ * wbcache.memory_size allows.
+ */
+#define POINTER_OF_UNIT(unit)	((dsa_pointer) (unit) * 8)
+#define UNIT_OF_POINTER(pointer)	((uint32) ((pointer) / 8))
 
 typedef struct Memory
 {
@@ -86,18 +93,23 @@ typedef struct Memory
 	pg_atomic_uint64 stores;
 	pg_atomic_uint64 evictions;
 	pg_atomic_uint64 refused;
+	pg_atomic_uint64 dirty;		/* slots */
+	uint32		hands[PARTITIONS];	/* partition lock; slot looked at next */
 } Memory;
 
 /* What a sweep over a bucket takes away. */
 typedef struct Sweep
 {
 	bool		by_window;		/* else: whatever was not used lately */
+	bool		spare_dirty;	/* not what has yet to be written */
 	dsa_pointer from;
 	dsa_pointer to;				/* not included */
 } Sweep;
 
 static Memory *memory;
 static Bucket *buckets;
+static uint8 *dirty_slots;		/* a bit a slot, a byte a bucket; partition
+								 * lock */
 static void *dsa_place;
 static LWLockPadded *locks;
 static dsa_area *area = NULL;	/* this process's attachment */
@@ -119,18 +131,6 @@ static Size
 block_size(void)
 {
 	return (Size) wbc_guc_memory_size * 1024;
-}
-
-static void
-init_buckets(void)
-{
-	memset(buckets, 0, memory->nbuckets * sizeof(Bucket));
-	for (uint32 b = 0; b < memory->nbuckets; b++)
-		for (int s = 0; s < SLOTS_PER_BUCKET; s++)
-		{
-			pg_atomic_init_u64(&buckets[b].slot[s].refresh_at, 0);
-			pg_atomic_init_u32(&buckets[b].slot[s].used, 0);
-		}
 }
 
 static void
@@ -156,12 +156,14 @@ block_attach(void *place, LWLockPadded *piece_locks, bool found)
 	locks = piece_locks;
 	at += CACHELINEALIGN(sizeof(Memory));
 	buckets = (Bucket *) at;
-	at += MAXALIGN(nbuckets * sizeof(Bucket));
+	at += nbuckets * sizeof(Bucket);
+	dirty_slots = (uint8 *) at;
+	at += CACHELINEALIGN(nbuckets);
 	dsa_place = at;
 
 	if (!found)
 	{
-		memset(memory, 0, sizeof(Memory));
+		memset(place, 0, at - (char *) place);
 		memory->nbuckets = nbuckets;
 		memory->size = block_size();
 		memory->dsa_size = memory->size - (at - (char *) place);
@@ -172,7 +174,7 @@ block_attach(void *place, LWLockPadded *piece_locks, bool found)
 		pg_atomic_init_u64(&memory->stores, 0);
 		pg_atomic_init_u64(&memory->evictions, 0);
 		pg_atomic_init_u64(&memory->refused, 0);
-		init_buckets();
+		pg_atomic_init_u64(&memory->dirty, 0);
 		init_dsa();
 	}
 	LWLockRegisterTranche(memory->dsa_tranche, "wbcache_dsa");
@@ -279,16 +281,32 @@ wbc_memory_unpin(dsa_pointer pointer)
 	}
 }
 
+static inline uint32
+tag_of(uint64 hash)
+{
+	return (uint32) (hash >> 32);
+}
+
+static inline WbcEntry *
+entry_in(const Bucket *bucket, int s)
+{
+	return wbc_memory_entry(POINTER_OF_UNIT(bucket->unit[s]));
+}
+
 static bool
 is_entry_of(const WbcEntry *entry, const WbcKey *key)
 {
-	return entry->dbid == key->dbid && entry->scope == key->scope &&
-		entry->loader == key->loader && entry->key_len == key->len &&
+	return entry->hash == key->hash && entry->dbid == key->dbid &&
+		entry->scope == key->scope && entry->loader == key->loader &&
+		entry->key_len == key->len &&
 		memcmp(wbc_entry_key(entry), key->data, key->len) == 0;
 }
 
-static void
-take_key(WbcKey *key, const WbcEntry *entry)
+/*
+ * The key of an entry.
+ */
+void
+wbc_memory_key(const WbcEntry *entry, WbcKey *key)
 {
 	key->hash = entry->hash;
 	key->dbid = entry->dbid;
@@ -304,31 +322,48 @@ take_key(WbcKey *key, const WbcEntry *entry)
 static int
 find_slot(const Bucket *bucket, const WbcKey *key)
 {
-	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
-	{
-		const WbcEntry *entry;
+	uint32		tag = tag_of(key->hash);
 
-		if (bucket->hash[s] != key->hash ||
-			!DsaPointerIsValid(bucket->slot[s].entry))
-			continue;
-		entry = wbc_memory_entry(bucket->slot[s].entry);
-		if (is_entry_of(entry, key))
+	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
+		if (bucket->tag[s] == tag && bucket->unit[s] != 0 &&
+			is_entry_of(entry_in(bucket, s), key))
 			return s;
-	}
 	return -1;
 }
 
+/* Hold the partition lock exclusively in these. */
+static inline bool
+is_dirty(uint32 b, int s)
+{
+	return (dirty_slots[b] & (1 << s)) != 0;
+}
+
+static void
+set_dirty(uint32 b, int s)
+{
+	if (!is_dirty(b, s))
+		(void) pg_atomic_fetch_add_u64(&memory->dirty, 1);
+	dirty_slots[b] |= 1 << s;
+}
+
+static void
+set_clean(uint32 b, int s)
+{
+	if (is_dirty(b, s))
+		(void) pg_atomic_fetch_sub_u64(&memory->dirty, 1);
+	dirty_slots[b] &= ~(1 << s);
+}
+
 /*
- * Empties a slot.  Hold the partition lock exclusively, and unpin what is
- * returned after releasing it.
+ * Empties a slot.  Unpin what is returned after releasing the lock.
  */
 static dsa_pointer
-clear_slot(Bucket *bucket, int s)
+clear_slot(uint32 b, int s)
 {
-	dsa_pointer was = bucket->slot[s].entry;
+	dsa_pointer was = POINTER_OF_UNIT(buckets[b].unit[s]);
 
-	bucket->slot[s].entry = InvalidDsaPointer;
-	bucket->hash[s] = 0;
+	buckets[b].unit[s] = 0;
+	set_clean(b, s);
 	if (DsaPointerIsValid(was))
 		(void) pg_atomic_fetch_sub_u64(&memory->entries, 1);
 	return was;
@@ -338,6 +373,19 @@ clear_slot(Bucket *bucket, int s)
  * Reading
  * ----------------------------------------------------------------
  */
+
+/*
+ * Says that wbc_memory_find() will be called soon, so that the memory it looks
+ * at first can be on its way.
+ */
+void
+wbc_memory_prefetch(const WbcKey *key)
+{
+	uint32		b = bucket_of(key->hash);
+
+	wbc_compat_prefetch(&buckets[b]);
+	wbc_compat_prefetch(lock_of(b));
+}
 
 /*
  * Looks a key up, whatever state its entry is in.  When found, the entry is
@@ -354,48 +402,29 @@ wbc_memory_find(const WbcKey *key, WbcFound *found)
 	s = find_slot(&buckets[b], key);
 	if (s >= 0)
 	{
-		Slot	   *slot = &buckets[b].slot[s];
-
-		found->pointer = slot->entry;
-		found->entry = wbc_memory_entry(slot->entry);
-		found->soft_expires_at = slot->soft_expires_at;
-		found->hard_expires_at = slot->hard_expires_at;
-		found->refresh_at = pg_atomic_read_u64(&slot->refresh_at);
-		if (pg_atomic_read_u32(&slot->used) == 0)
-			pg_atomic_write_u32(&slot->used, 1);
+		found->pointer = POINTER_OF_UNIT(buckets[b].unit[s]);
+		found->entry = wbc_memory_entry(found->pointer);
 		(void) pg_atomic_fetch_add_u32(&found->entry->refs, 1);
 	}
 	LWLockRelease(lock);
 
+	if (s >= 0 && pg_atomic_read_u32(&found->entry->used) == 0)
+		pg_atomic_write_u32(&found->entry->used, 1);
 	return s >= 0;
 }
 
 /*
  * Of all who find that a refresh is due, one gets true here; for the others
  * it is then not due before "until".  So a stale read costs no more than a
- * fresh one while its refresh is on the way.
+ * fresh one while its refresh is on the way.  The entry is pinned.
  */
 bool
-wbc_memory_claim_refresh(const WbcKey *key, TimestampTz now, TimestampTz until)
+wbc_memory_claim_refresh(WbcEntry *entry, TimestampTz now, TimestampTz until)
 {
-	uint32		b = bucket_of(key->hash);
-	LWLock	   *lock = lock_of(b);
-	bool		claimed = false;
-	int			s;
+	uint64		due = pg_atomic_read_u64(&entry->refresh_at);
 
-	LWLockAcquire(lock, LW_SHARED);
-	s = find_slot(&buckets[b], key);
-	if (s >= 0)
-	{
-		pg_atomic_uint64 *refresh_at = &buckets[b].slot[s].refresh_at;
-		uint64		due = pg_atomic_read_u64(refresh_at);
-
-		claimed = (TimestampTz) due <= now &&
-			pg_atomic_compare_exchange_u64(refresh_at, &due, until);
-	}
-	LWLockRelease(lock);
-
-	return claimed;
+	return (TimestampTz) due <= now &&
+		pg_atomic_compare_exchange_u64(&entry->refresh_at, &due, until);
 }
 
 /* ----------------------------------------------------------------
@@ -404,13 +433,17 @@ wbc_memory_claim_refresh(const WbcKey *key, TimestampTz now, TimestampTz until)
  */
 
 static bool
-sweep_takes(const Sweep *sweep, Slot *slot)
+sweep_takes(const Sweep *sweep, uint32 b, int s)
 {
-	if (!DsaPointerIsValid(slot->entry))
+	dsa_pointer pointer = POINTER_OF_UNIT(buckets[b].unit[s]);
+
+	if (!DsaPointerIsValid(pointer))
 		return false;
 	if (sweep->by_window)
-		return slot->entry >= sweep->from && slot->entry < sweep->to;
-	return pg_atomic_exchange_u32(&slot->used, 0) == 0;
+		return pointer >= sweep->from && pointer < sweep->to;
+	if (sweep->spare_dirty && is_dirty(b, s))
+		return false;
+	return pg_atomic_exchange_u32(&wbc_memory_entry(pointer)->used, 0) == 0;
 }
 
 /*
@@ -420,15 +453,14 @@ sweep_takes(const Sweep *sweep, Slot *slot)
 static Size
 sweep_bucket(uint32 b, const Sweep *sweep)
 {
-	Bucket	   *bucket = &buckets[b];
 	dsa_pointer gone[SLOTS_PER_BUCKET];
 	int			n = 0;
 	Size		bytes = 0;
 
 	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
-		if (sweep_takes(sweep, &bucket->slot[s]))
-			gone[n++] = clear_slot(bucket, s);
+		if (sweep_takes(sweep, b, s))
+			gone[n++] = clear_slot(b, s);
 	LWLockRelease(lock_of(b));
 
 	for (int i = 0; i < n; i++)
@@ -441,24 +473,39 @@ sweep_bucket(uint32 b, const Sweep *sweep)
 }
 
 /*
- * Moves the clock hand until at least this many bytes went, at most twice
- * round.
+ * Is what is dirty few enough to be spared?  Where nobody writes the table
+ * tier, as on a standby, soon everything is dirty.
+ */
+static bool
+can_spare_dirty(void)
+{
+	return pg_atomic_read_u64(&memory->dirty) <
+		pg_atomic_read_u64(&memory->entries) / 2;
+}
+
+/*
+ * Moves the clock hand until at least this many bytes went: at most twice
+ * round for what is clean, and twice more for what is dirty.
  */
 static Size
 evict_by_clock(Size wanted)
 {
-	static const Sweep sweep = {.by_window = false};
+	uint64		rounds = 2 * (uint64) memory->nbuckets;
+	Sweep		sweep = {.by_window = false};
 	Size		bytes = 0;
+	bool		spare = can_spare_dirty();
 
-	for (uint64 i = 0; i < 2 * (uint64) memory->nbuckets && bytes < wanted; i++)
+	for (uint64 i = 0; i < 2 * rounds && bytes < wanted; i++)
+	{
+		sweep.spare_dirty = spare && i < rounds;
 		bytes += sweep_bucket(pg_atomic_fetch_add_u32(&memory->clock_hand, 1) &
 							  (memory->nbuckets - 1), &sweep);
+	}
 	return bytes;
 }
 
 /*
- * Evicts all that lies within the next window of this many bytes.  In-place
- * areas have one segment, so that a dsa_pointer is an offset into it.
+ * Evicts all that lies within the next window of this many bytes.
  */
 static void
 evict_window(Size window)
@@ -515,6 +562,10 @@ fill_entry(WbcEntry *entry, Size size, const WbcEntryParts *parts)
 	const WbcStamp *stamp = parts->stamp;
 
 	pg_atomic_init_u32(&entry->refs, 1);
+	pg_atomic_init_u32(&entry->used, 1);
+	pg_atomic_init_u64(&entry->refresh_at, 0);
+	pg_atomic_init_u64(&entry->hard_expires_at, parts->hard_expires_at);
+	entry->soft_expires_at = parts->soft_expires_at;
 	entry->size = size;
 	entry->hash = key->hash;
 	entry->dbid = key->dbid;
@@ -564,37 +615,38 @@ wbc_memory_build(const WbcEntryParts *parts)
 }
 
 /*
- * The slot to put a new key in: an empty one, else by second chance.  Hold
- * the partition lock exclusively.
+ * The slot to put a new key in: an empty one, else by second chance, what is
+ * clean first.  Hold the partition lock exclusively.
  */
 static int
-choose_slot(Bucket *bucket)
+choose_slot(uint32 b)
 {
+	const Bucket *bucket = &buckets[b];
+	uint32	   *hand = &memory->hands[b % PARTITIONS];
+	bool		spare = can_spare_dirty();
+
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
-		if (!DsaPointerIsValid(bucket->slot[s].entry))
+		if (bucket->unit[s] == 0)
 			return s;
 
-	for (;;)
+	for (int look = 0;; look++)
 	{
-		int			s = bucket->hand++ % SLOTS_PER_BUCKET;
+		int			s = (*hand)++ % SLOTS_PER_BUCKET;
 
-		if (pg_atomic_exchange_u32(&bucket->slot[s].used, 0) == 0)
+		if (spare && is_dirty(b, s) && look < 2 * SLOTS_PER_BUCKET)
+			continue;
+		if (pg_atomic_exchange_u32(&entry_in(bucket, s)->used, 0) == 0)
 			return s;
 	}
 }
 
 static void
-put_in_slot(Bucket *bucket, int s, dsa_pointer pointer,
-			TimestampTz soft_expires_at, TimestampTz hard_expires_at)
+put_in_slot(uint32 b, int s, dsa_pointer pointer, bool dirty)
 {
-	Slot	   *slot = &bucket->slot[s];
-
-	bucket->hash[s] = wbc_memory_entry(pointer)->hash;
-	slot->entry = pointer;
-	slot->soft_expires_at = soft_expires_at;
-	slot->hard_expires_at = hard_expires_at;
-	pg_atomic_write_u64(&slot->refresh_at, 0);
-	pg_atomic_write_u32(&slot->used, 1);
+	buckets[b].tag[s] = tag_of(wbc_memory_entry(pointer)->hash);
+	buckets[b].unit[s] = UNIT_OF_POINTER(pointer);
+	if (dirty)
+		set_dirty(b, s);
 	(void) pg_atomic_fetch_add_u64(&memory->entries, 1);
 	(void) pg_atomic_fetch_add_u64(&memory->stores, 1);
 }
@@ -604,38 +656,37 @@ put_in_slot(Bucket *bucket, int s, dsa_pointer pointer,
  * one its key had.  Returns false, and stores nothing, when it was invalidated
  * meanwhile or when the one there comes from a later fetch.  Looking at the
  * stripes under the lock makes sure that a delete() that comes later also
- * finds the entry to delete.  The caller keeps its pin.
+ * finds the entry to delete.  The caller keeps its pin.  "dirty" says that the
+ * table tier should have it too.
  */
 bool
-wbc_memory_store(dsa_pointer pointer, TimestampTz soft_expires_at,
-				 TimestampTz hard_expires_at)
+wbc_memory_store(dsa_pointer pointer, bool dirty)
 {
 	WbcEntry   *entry = wbc_memory_entry(pointer);
 	uint32		b = bucket_of(entry->hash);
-	Bucket	   *bucket = &buckets[b];
 	dsa_pointer old = InvalidDsaPointer;
 	bool		stored;
 	bool		evicted = false;
 	WbcKey		key;
 	int			s;
 
-	take_key(&key, entry);
+	wbc_memory_key(entry, &key);
 	wbc_memory_pin(pointer);
 
 	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
-	s = find_slot(bucket, &key);
+	s = find_slot(&buckets[b], &key);
 	stored = wbc_entry_is_current(entry) &&
-		(s < 0 || wbc_memory_entry(bucket->slot[s].entry)->fetch_started <=
-		 entry->fetch_started);
+		(s < 0 ||
+		 entry_in(&buckets[b], s)->fetch_started <= entry->fetch_started);
 	if (stored)
 	{
 		if (s < 0)
 		{
-			s = choose_slot(bucket);
-			evicted = DsaPointerIsValid(bucket->slot[s].entry);
+			s = choose_slot(b);
+			evicted = buckets[b].unit[s] != 0;
 		}
-		old = clear_slot(bucket, s);
-		put_in_slot(bucket, s, pointer, soft_expires_at, hard_expires_at);
+		old = clear_slot(b, s);
+		put_in_slot(b, s, pointer, dirty);
 	}
 	LWLockRelease(lock_of(b));
 
@@ -667,19 +718,17 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 	s = find_slot(&buckets[b], key);
 	if (s >= 0)
 	{
-		Slot	   *slot = &buckets[b].slot[s];
-		WbcEntry   *entry = wbc_memory_entry(slot->entry);
+		WbcEntry   *entry = entry_in(&buckets[b], s);
+		TimestampTz hard = wbc_entry_hard_expires_at(entry);
+		TimestampTz longer = Min(hard + by, entry->cached_at + max_stale);
 
-		usable = entry->kind == WBC_ENTRY_VALUE &&
-			slot->hard_expires_at > now &&
+		usable = entry->kind == WBC_ENTRY_VALUE && hard > now &&
 			(even_invalidated || wbc_entry_is_current(entry));
 		if (usable)
 		{
-			TimestampTz limit = entry->cached_at + max_stale;
-
-			slot->hard_expires_at = Max(slot->hard_expires_at,
-										Min(slot->hard_expires_at + by, limit));
-			pg_atomic_write_u64(&slot->refresh_at, refresh_at);
+			pg_atomic_write_u64(&entry->hard_expires_at, Max(hard, longer));
+			pg_atomic_write_u64(&entry->refresh_at, refresh_at);
+			set_dirty(b, s);
 		}
 	}
 	LWLockRelease(lock_of(b));
@@ -700,11 +749,92 @@ wbc_memory_remove(const WbcKey *key)
 	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
 	s = find_slot(&buckets[b], key);
 	if (s >= 0)
-		old = clear_slot(&buckets[b], s);
+		old = clear_slot(b, s);
 	LWLockRelease(lock_of(b));
 
 	if (DsaPointerIsValid(old))
 		wbc_memory_unpin(old);
+}
+
+/* ----------------------------------------------------------------
+ * What the table tier has yet to get
+ * ----------------------------------------------------------------
+ */
+
+uint64
+wbc_memory_count_dirty(void)
+{
+	return pg_atomic_read_u64(&memory->dirty);
+}
+
+/*
+ * Takes dirty entries of a database out of one bucket: they are clean then, and
+ * pinned for the caller.  Returns how many.
+ */
+static int
+collect_bucket(uint32 b, Oid dbid, WbcFound *out)
+{
+	int			n = 0;
+
+	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
+	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
+	{
+		WbcEntry   *entry;
+
+		if (!is_dirty(b, s))
+			continue;
+		entry = entry_in(&buckets[b], s);
+		if (entry->dbid != dbid)
+			continue;
+		set_clean(b, s);
+		(void) pg_atomic_fetch_add_u32(&entry->refs, 1);
+		out[n].entry = entry;
+		out[n].pointer = POINTER_OF_UNIT(buckets[b].unit[s]);
+		n++;
+	}
+	LWLockRelease(lock_of(b));
+
+	return n;
+}
+
+/*
+ * Takes dirty entries of a database, up to max, starting at the bucket *cursor,
+ * which moves on; all was seen when it is back at 0.  The caller unpins them.
+ */
+int
+wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
+{
+	int			n = 0;
+
+	while (n + SLOTS_PER_BUCKET <= max)
+	{
+		/* a bit that is missed for want of the lock is seen next time */
+		if (dirty_slots[*cursor] != 0)
+			n += collect_bucket(*cursor, dbid, out + n);
+		*cursor = (*cursor + 1) & (memory->nbuckets - 1);
+		if (*cursor == 0)
+			break;
+	}
+	return n;
+}
+
+/*
+ * What was collected could not be written: it is dirty again, if it is still
+ * there.
+ */
+void
+wbc_memory_mark_dirty(const WbcEntry *entry)
+{
+	uint32		b = bucket_of(entry->hash);
+	WbcKey		key;
+	int			s;
+
+	wbc_memory_key(entry, &key);
+	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
+	s = find_slot(&buckets[b], &key);
+	if (s >= 0 && entry_in(&buckets[b], s) == entry)
+		set_dirty(b, s);
+	LWLockRelease(lock_of(b));
 }
 
 void

@@ -21,29 +21,34 @@ typedef enum WbcEntryKind
 } WbcEntryKind;
 
 /*
- * An entry as it lies in the DSA area.  It never changes once built; whoever
- * has it pinned may read it without a lock.  Behind the struct follow, in this
- * order: seen[nstripes], stripe[nstripes], key, ETag, Last-Modified, value.
+ * An entry as it lies in the DSA area.  But for the fields marked so it never
+ * changes once built; whoever has it pinned may read it without a lock.  Behind
+ * the struct follow, in this order: seen[nstripes], stripe[nstripes], key, ETag,
+ * Last-Modified, value.
  */
 typedef struct WbcEntry
 {
-	pg_atomic_uint32 refs;		/* pins, the slot's own included */
-	uint32		size;			/* of the whole allocation */
-	uint64		hash;
+	pg_atomic_uint32 refs;		/* changes: pins, the slot's own included */
+	pg_atomic_uint32 used;		/* changes: since the clock last came by */
+	pg_atomic_uint64 refresh_at;	/* changes: no refresh is due before */
+	pg_atomic_uint64 hard_expires_at;	/* changes: when a refresh fails */
+	TimestampTz soft_expires_at;
+	TimestampTz cached_at;		/* when the value was known to be good */
 	Oid			dbid;
 	Oid			scope;
 	Oid			loader;
-	TimestampTz cached_at;		/* when the value was known to be good */
-	TimestampTz fetch_started;
-	int64		fetch_us;		/* how long the fetch took */
-	uint64		source;			/* hash of the URL: the validators are good
-								 * for no other */
 	uint32		value_len;
 	uint16		key_len;
 	uint8		kind;			/* WbcEntryKind */
 	uint8		nstripes;
 	uint8		etag_len;
 	uint8		modified_len;
+	uint32		size;			/* of the whole allocation */
+	uint64		hash;			/* of the key */
+	TimestampTz fetch_started;
+	int64		fetch_us;		/* how long the fetch took */
+	uint64		source;			/* hash of the URL: the validators are good
+								 * for no other */
 	uint64		seen[FLEXIBLE_ARRAY_MEMBER];
 } WbcEntry;
 
@@ -97,20 +102,33 @@ typedef struct WbcEntryParts
 	const char *last_modified;	/* likewise */
 	uint8		modified_len;
 	TimestampTz cached_at;
+	TimestampTz soft_expires_at;
+	TimestampTz hard_expires_at;
 	TimestampTz fetch_started;
 	int64		fetch_us;
 	uint64		source;
 } WbcEntryParts;
 
-/* An entry found: pinned, with the times that may change while it lives. */
+/* An entry that the caller has pinned. */
 typedef struct WbcFound
 {
 	WbcEntry   *entry;
 	dsa_pointer pointer;
-	TimestampTz soft_expires_at;
-	TimestampTz hard_expires_at;
-	TimestampTz refresh_at;		/* a refresh is not due before */
 } WbcFound;
+
+static inline TimestampTz
+wbc_entry_hard_expires_at(const WbcEntry *entry)
+{
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *,
+										 &entry->hard_expires_at));
+}
+
+static inline TimestampTz
+wbc_entry_refresh_at(const WbcEntry *entry)
+{
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *,
+										 &entry->refresh_at));
+}
 
 typedef struct WbcMemoryInfo
 {
@@ -127,20 +145,28 @@ extern void wbc_memory_register(void);
 extern void wbc_memory_attach(void);
 extern Size wbc_memory_value_limit(void);
 
+extern void wbc_memory_prefetch(const WbcKey *key);
 extern bool wbc_memory_find(const WbcKey *key, WbcFound *found);
-extern bool wbc_memory_claim_refresh(const WbcKey *key, TimestampTz now,
+extern bool wbc_memory_claim_refresh(WbcEntry *entry, TimestampTz now,
 									 TimestampTz until);
 extern WbcEntry *wbc_memory_entry(dsa_pointer pointer);
 extern void wbc_memory_pin(dsa_pointer pointer);
 extern void wbc_memory_unpin(dsa_pointer pointer);
 
 extern dsa_pointer wbc_memory_build(const WbcEntryParts *parts);
-extern bool wbc_memory_store(dsa_pointer pointer, TimestampTz soft_expires_at,
-							 TimestampTz hard_expires_at);
+extern bool wbc_memory_store(dsa_pointer pointer, bool dirty);
 extern bool wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 							  bool even_invalidated, TimestampTz now,
 							  TimestampTz refresh_at);
 extern void wbc_memory_remove(const WbcKey *key);
+extern void wbc_memory_key(const WbcEntry *entry, WbcKey *key);
+
+/* for the table tier */
+extern uint64 wbc_memory_count_dirty(void);
+extern int	wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out,
+									 int max);
+extern void wbc_memory_mark_dirty(const WbcEntry *entry);
+
 extern void wbc_memory_info(WbcMemoryInfo *info);
 
 #endif							/* WBC_MEMORY_H */

@@ -398,6 +398,8 @@ store_value(int op, TimestampTz now)
 		.value = value->value,
 		.value_len = value->value_len,
 		.cached_at = now,
+		.soft_expires_at = now + value->soft_ttl,
+		.hard_expires_at = now + value->hard_ttl,
 		.fetch_started = now
 	};
 	dsa_pointer pointer;
@@ -407,8 +409,7 @@ store_value(int op, TimestampTz now)
 	pointer = wbc_memory_build(&parts);
 	if (!DsaPointerIsValid(pointer))
 		return;
-	(void) wbc_memory_store(pointer, now + value->soft_ttl,
-							now + value->hard_ttl);
+	(void) wbc_memory_store(pointer, true);
 	wbc_memory_unpin(pointer);
 }
 

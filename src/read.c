@@ -117,7 +117,8 @@ describe(const WbcRead *read)
 	{
 		case WBC_STATUS_HIT:
 		case WBC_STATUS_STALE:
-			appendStringInfoString(&out, "memory tier");
+			appendStringInfoString(&out, read->from_table ? "table tier" :
+								   "memory tier");
 			break;
 		case WBC_STATUS_MISS:
 		case WBC_STATUS_BYPASS:

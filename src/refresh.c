@@ -28,8 +28,8 @@
 #include "metrics.h"
 #include "refresh.h"
 
-/* Rounds in which the definitions may change while they are read. */
-#define ROUTE_ROUNDS	3
+/* Rounds in which the endpoints may change while they are read. */
+#define ROUTE_ROUNDS	10
 
 /* What holds for values without an endpoint. */
 #define AD_HOC_MAX_STALE	USECS_PER_DAY
@@ -71,26 +71,44 @@ copy_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint)
 }
 
 /*
- * Finds the key's endpoint and reads the generations.  The endpoint is looked
- * up again when it may have changed before they were read; in a commit that
- * takes its time this goes on, but then the stamp isn't good for publishing
- * anyway.  Needs a transaction; throws when there is no endpoint.
+ * For the worker that finds no endpoint; its users may not see what others
+ * have, so there is no hint at another pattern.
+ */
+static void
+report_gone(const WbcKey *key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the endpoint of key \"%.*s\" does not exist any more",
+					pg_mbcliplen(key->data, key->len, 120), key->data),
+			 errhint("Check the key, or make an endpoint for it with wbcache.create_endpoint().")));
+}
+
+/*
+ * Finds the key's endpoint and reads the generations.  If the endpoints changed
+ * before these were read, they are looked at again.  Needs a transaction; throws
+ * when there is no endpoint, or when they don't come to rest.
  */
 void
 wbc_refresh_route(WbcRefresh *refresh, WbcRoute *route)
 {
-	int			round = 0;
-
-	do
+	for (int round = 0; round < ROUTE_ROUNDS; round++)
 	{
 		wbc_endpoint_prepare();
 		if (!wbc_endpoint_route(refresh->key, route))
-			wbc_endpoint_report_no_route(refresh->key);
+			report_gone(refresh->key);
 		wbc_endpoint_stamp(refresh->key, route, &refresh->stamp);
 		wbc_generation_stamp_take(&refresh->stamp);
-	} while (!wbc_endpoint_is_current() && ++round < ROUTE_ROUNDS);
-
-	copy_rules(refresh, route->endpoint);
+		if (wbc_endpoint_is_current())
+		{
+			copy_rules(refresh, route->endpoint);
+			return;
+		}
+	}
+	ereport(ERROR,
+			(errcode(WBC_ERRCODE_UPSTREAM_UNAVAILABLE),
+			 errmsg("endpoints are being changed"),
+			 errhint("Try again.")));
 }
 
 /*
@@ -145,6 +163,8 @@ land_value(const WbcRefresh *refresh, WbcEntryParts *parts, TimestampTz now)
 	parts->cached_at = now;
 	parts->fetch_started = refresh->started_at;
 	parts->fetch_us = now - refresh->started_at;
+	parts->soft_expires_at = now + refresh->soft_ttl;
+	parts->hard_expires_at = now + refresh->hard_ttl;
 
 	result.value = wbc_memory_build(parts);
 	if (!DsaPointerIsValid(result.value))
@@ -158,10 +178,7 @@ land_value(const WbcRefresh *refresh, WbcEntryParts *parts, TimestampTz now)
 		wbc_refresh_fail(refresh, &error, now);
 		return;
 	}
-	result.soft_expires_at = now + refresh->soft_ttl;
-	result.hard_expires_at = now + refresh->hard_ttl;
-	(void) wbc_memory_store(result.value, result.soft_expires_at,
-							result.hard_expires_at);
+	(void) wbc_memory_store(result.value, true);
 	wbc_metrics_count(&wbc_metrics_endpoint(refresh->metrics)->refresh_successes);
 	wbc_flight_land(refresh->flight, &result);
 }
@@ -226,14 +243,15 @@ remember_failure(const WbcRefresh *refresh, const WbcError *error,
 		.value = error,
 		.value_len = sizeof(WbcError),
 		.cached_at = now,
+		.soft_expires_at = now + refresh->error_ttl,
+		.hard_expires_at = now + refresh->error_ttl,
 		.fetch_started = refresh->started_at
 	};
 	dsa_pointer pointer = wbc_memory_build(&parts);
 
 	if (!DsaPointerIsValid(pointer))
 		return;
-	(void) wbc_memory_store(pointer, now + refresh->error_ttl,
-							now + refresh->error_ttl);
+	(void) wbc_memory_store(pointer, false);
 	wbc_memory_unpin(pointer);
 }
 

@@ -32,6 +32,7 @@
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "swr.h"
+#include "table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -80,6 +81,7 @@ start_read(WbcRead *read, TimestampTz now)
 	read->bypass = false;
 	read->flight = -1;
 	read->started_flight = false;
+	read->from_table = false;
 }
 
 /*
@@ -91,9 +93,11 @@ wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 {
 	wbc_shmem_require();
 	wbc_memory_attach();
-	wbc_endpoint_prepare();
-
 	wbc_key_from_text(&read->key, key);
+	wbc_memory_prefetch(&read->key);
+	wbc_generation_prefetch(&read->key);
+
+	wbc_endpoint_prepare();
 	if (!wbc_endpoint_route(&read->key, &read->route))
 		wbc_endpoint_report_no_route(&read->key);
 	if (!wbc_endpoint_may_read(read->route.endpoint, GetUserId()))
@@ -165,7 +169,8 @@ judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 	const WbcEndpoint *endpoint = read->route.endpoint;
 	bool		current;
 
-	if (found->hard_expires_at <= now || !is_of_endpoint(entry, endpoint) ||
+	if (wbc_entry_hard_expires_at(entry) <= now ||
+		!is_of_endpoint(entry, endpoint) ||
 		wbc_pending_touches(entry->nstripes, wbc_entry_stripes(entry)))
 		return LOOK_MISS;
 
@@ -173,7 +178,7 @@ judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 	if (entry->kind == WBC_ENTRY_ERROR)
 		return current ? LOOK_FAILURE : LOOK_MISS;
 	if (current)
-		return found->soft_expires_at > now ? LOOK_FRESH : LOOK_STALE;
+		return entry->soft_expires_at > now ? LOOK_FRESH : LOOK_STALE;
 
 	switch (endpoint->on_invalidate)
 	{
@@ -225,14 +230,13 @@ copy_value(WbcRead *read, const WbcEntry *entry)
  * Makes a pinned value the answer.  Leaves the pin to the caller.
  */
 static void
-take_value(WbcRead *read, dsa_pointer pointer, TimestampTz soft_expires_at,
-		   TimestampTz now, bool unpin)
+take_value(WbcRead *read, dsa_pointer pointer, TimestampTz now, bool unpin)
 {
 	const WbcEntry *entry = wbc_memory_entry(pointer);
 	bool		copied = copy_value(read, entry);
 
 	read->age = Max(now - entry->cached_at, 0);
-	read->ttl = soft_expires_at - now;
+	read->ttl = entry->soft_expires_at - now;
 	if (unpin)
 		wbc_memory_unpin(pointer);
 	if (!copied)
@@ -251,7 +255,7 @@ mark_failed(WbcRead *read)
 }
 
 static void
-take_failure(WbcRead *read, WbcFound *found, TimestampTz now)
+take_failure(WbcRead *read, const WbcFound *found, TimestampTz now)
 {
 	memcpy(&read->error, wbc_entry_value(found->entry), sizeof(WbcError));
 	wbc_memory_unpin(found->pointer);
@@ -275,25 +279,16 @@ make_ask(const WbcRead *read)
 }
 
 /*
- * Asks for a refresh, if one is due and nobody has asked yet.  Nobody waits
- * for it, and that it can't be had now is no reason to fail.
+ * Asks for the refresh that this reader has claimed.  Nobody waits for it, and
+ * that it can't be had now is no reason to fail.
  */
 static void
-ask_for_refresh(WbcRead *read, const WbcFound *found, TimestampTz now)
+ask_for_refresh(WbcRead *read)
 {
 	WbcCoalescerMetrics *coalescer = wbc_metrics_coalescer();
-	WbcFlightAsk ask;
+	WbcFlightAsk ask = make_ask(read);
 	int			none;
 
-	if (found->refresh_at > now)
-	{
-		read->note = "a refresh is under way or was tried a moment ago";
-		return;
-	}
-	if (!wbc_memory_claim_refresh(&read->key, now, now + REFRESH_CLAIM))
-		return;
-
-	ask = make_ask(read);
 	switch (wbc_flight_join(&ask, &none))
 	{
 		case WBC_JOIN_STARTED:
@@ -316,6 +311,48 @@ ask_for_refresh(WbcRead *read, const WbcFound *found, TimestampTz now)
 	}
 }
 
+static void
+answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
+{
+	bool		refresh = source_of(read) != WBC_SOURCE_NONE &&
+		wbc_memory_claim_refresh(found->entry, now, now + REFRESH_CLAIM);
+
+	read->status = WBC_STATUS_STALE;
+	take_value(read, found->pointer, now, true);
+	wbc_metrics_count(&counters(read)->stale);
+	if (refresh)
+		ask_for_refresh(read);
+	else if (source_of(read) != WBC_SOURCE_NONE)
+		read->note = "a refresh is under way or was tried a moment ago";
+}
+
+/*
+ * Makes an entry the answer, unless it was judged to be a miss.  Takes over the
+ * pin if it does.
+ */
+static bool
+answer_with(WbcRead *read, Look judgement, const WbcFound *found,
+			TimestampTz now)
+{
+	switch (judgement)
+	{
+		case LOOK_FRESH:
+			read->status = WBC_STATUS_HIT;
+			take_value(read, found->pointer, now, true);
+			wbc_metrics_count(&counters(read)->hits);
+			return true;
+		case LOOK_STALE:
+			answer_stale(read, found, now);
+			return true;
+		case LOOK_FAILURE:
+			take_failure(read, found, now);
+			return true;
+		case LOOK_MISS:
+			break;
+	}
+	return false;
+}
+
 /*
  * Answers from memory if that is possible.
  */
@@ -323,28 +360,39 @@ static bool
 answer_from_memory(WbcRead *read, TimestampTz now)
 {
 	WbcFound	found;
+	Look		judgement = look(read, now, &found);
 
-	switch (look(read, now, &found))
-	{
-		case LOOK_FRESH:
-			read->status = WBC_STATUS_HIT;
-			take_value(read, found.pointer, found.soft_expires_at, now, true);
-			wbc_metrics_count(&counters(read)->hits);
-			return true;
-		case LOOK_STALE:
-			read->status = WBC_STATUS_STALE;
-			take_value(read, found.pointer, found.soft_expires_at, now, true);
-			wbc_metrics_count(&counters(read)->stale);
-			if (source_of(read) != WBC_SOURCE_NONE)
-				ask_for_refresh(read, &found, now);
-			return true;
-		case LOOK_FAILURE:
-			take_failure(read, &found, now);
-			return true;
-		case LOOK_MISS:
-			break;
-	}
-	return false;
+	return answer_with(read, judgement, &found, now);
+}
+
+/*
+ * Answers from the table tier if that is possible; the value is in memory
+ * then.
+ */
+static bool
+answer_from_table(WbcRead *read, TimestampTz now)
+{
+	WbcEntryParts parts;
+	WbcTableRow row;
+	WbcFound	found;
+	Look		judgement;
+
+	if (!wbc_table_find(&read->key, &row) || row.hard_expires_at <= now ||
+		!wbc_generation_stamp_is_current(&row.stamp))
+		return false;
+
+	wbc_table_parts(&read->key, &row, &parts);
+	found.pointer = wbc_memory_build(&parts);
+	if (!DsaPointerIsValid(found.pointer))
+		return false;
+	found.entry = wbc_memory_entry(found.pointer);
+	(void) wbc_memory_store(found.pointer, false);
+
+	judgement = judge(read, &found, now);
+	if (judgement == LOOK_MISS)
+		wbc_memory_unpin(found.pointer);
+	read->from_table = judgement != LOOK_MISS;
+	return answer_with(read, judgement, &found, now);
 }
 
 /* ----------------------------------------------------------------
@@ -415,6 +463,8 @@ static bool
 answer_without_flight(WbcRead *read)
 {
 	if (find_bypass(read) && answer_from_transaction(read))
+		return true;
+	if (!read->bypass && answer_from_table(read, read->asked_at))
 		return true;
 	if (source_of(read) != WBC_SOURCE_NONE)
 		return false;
@@ -589,7 +639,7 @@ arrive(WbcRead *read, TimestampTz deadline)
 		}
 		else
 		{
-			take_value(read, result->value, result->soft_expires_at, now, false);
+			take_value(read, result->value, now, false);
 			count_arrival(read);
 		}
 	}

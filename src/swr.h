@@ -36,6 +36,7 @@ typedef struct WbcRead
 
 	/* on the way there */
 	bool		bypass;
+	bool		from_table;		/* not from memory */
 	int			flight;			/* a reference is held, or -1 */
 	bool		started_flight;
 } WbcRead;

@@ -13,13 +13,16 @@
  * its left.
  *
  *	5 entry		wbcache.c		_PG_init, hooks
- *				launcher.c		keeps a fetcher running in each database
+ *				launcher.c		keeps these running in each database
  *				fetcher.c		the worker that does all HTTP of a database
- *				read.c			SQL: get, lookup, get_many
+ *				loader.c		the workers that run SQL
+ *				read.c			SQL: get, lookup, get_many, get_with_swr
  *				stats.c			SQL: what the statistics views show
  *	4 policy	swr.c			the read path
  *				fetch.c			one fetch: definition, request, answer
+ *				load.c			one flight carried out by an SQL loader
  *				refresh.c		from a fetch's end to all who want its result
+ *				writeback.c		what the loaders do for the table tier
  *				invalidate.c	SQL: invalidate, set, delete, clear
  *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails
@@ -33,8 +36,10 @@
  *				upstream.c		each server's breaker, rate limit, counters
  *				breaker.c		breaker and rate limit as state machines
  *				server.c		options of servers and user mappings
+ *				call.c			calling an SQL loader with its role's rights
  *				worker.c		which processes run
  *	2 state		memory.c		the memory tier
+ *				table.c			the table tier
  *				generation.c	the stripes that make invalidation exact
  *				metrics.c		counters
  *	1 base		guc.c			settings

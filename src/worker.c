@@ -33,6 +33,7 @@
 
 static WbcWorker *workers;		/* all of it: lock */
 static LWLock *lock;
+static int	my_slot = -1;		/* of this process, once it has entered */
 
 static Size
 workers_size(void)
@@ -122,7 +123,10 @@ go_out(int code, Datum arg)
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (me->pid == MyProcPid)
+	{
 		me->pid = 0;
+		me->on_duty = false;
+	}
 	launcher = find(WBC_WORKER_LAUNCHER, InvalidOid, 0);
 	if (launcher >= 0 && workers[launcher].pid != 0)
 		SetLatch(&ProcGlobal->allProcs[workers[launcher].procno].procLatch);
@@ -151,8 +155,40 @@ wbc_worker_enter(int slot, TimestampTz now)
 	LWLockRelease(lock);
 
 	if (entered)
+	{
+		my_slot = slot;
 		before_shmem_exit(go_out, Int32GetDatum(slot));
+	}
 	return entered;
+}
+
+/*
+ * Makes this loader the one of its database that writes the table tier.
+ * Returns false when another one is.
+ */
+bool
+wbc_worker_begin_duty(void)
+{
+	bool		vacant = true;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < WBC_WORKERS_MAX; i++)
+		if (workers[i].in_use && workers[i].on_duty &&
+			workers[i].dbid == MyDatabaseId)
+			vacant = false;
+	if (vacant)
+		workers[my_slot].on_duty = true;
+	LWLockRelease(lock);
+
+	return vacant;
+}
+
+void
+wbc_worker_end_duty(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	workers[my_slot].on_duty = false;
+	LWLockRelease(lock);
 }
 
 void

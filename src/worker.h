@@ -29,6 +29,8 @@ typedef struct WbcWorker
 	int			procno;			/* of that process */
 	TimestampTz started_at;		/* the last time */
 	int			starts;
+	bool		on_duty;		/* of its database's loaders, writes the table
+								 * tier now */
 	TimestampTz not_before;		/* it should not be started before */
 } WbcWorker;
 
@@ -36,6 +38,8 @@ extern void wbc_worker_register(void);
 extern const char *wbc_worker_kind_name(WbcWorkerKind kind);
 extern int	wbc_worker_slot(WbcWorkerKind kind, Oid dbid, int number);
 extern bool wbc_worker_enter(int slot, TimestampTz now);
+extern bool wbc_worker_begin_duty(void);
+extern void wbc_worker_end_duty(void);
 extern void wbc_worker_hold(int slot, TimestampTz until);
 extern void wbc_worker_forget(int slot);
 extern void wbc_worker_read(int slot, WbcWorker *copy);

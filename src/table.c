@@ -1,0 +1,406 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *	  The table tier: the table wbcache.entry.
+ *
+ * Layer 2.  Read by clients, on a miss in memory, by a plain index scan that
+ * takes no lock it would have to wait for; written by loaders only, through
+ * SPI, in transactions of their own.  No client ever holds a row lock in this
+ * table, nor waits for one.
+ *
+ * A row carries the epoch and the generations under which its value was made.
+ * It is of use only while they are current: rows are invalidated by the same
+ * atomic add as entries in memory, and removed some time later.
+ *
+ * Not on a hot standby: an unlogged table can't be read there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "storage/lmgr.h"
+#include "table.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* The columns, in order. */
+enum
+{
+	COLUMN_KEY,
+	COLUMN_ROLE,
+	COLUMN_LOADER,
+	COLUMN_ENDPOINT,
+	COLUMN_VALUE,
+	COLUMN_TAGS,
+	COLUMN_ETAG,
+	COLUMN_LAST_MODIFIED,
+	COLUMN_CACHED_AT,
+	COLUMN_SOFT_EXPIRES_AT,
+	COLUMN_HARD_EXPIRES_AT,
+	COLUMN_FETCH_STARTED,
+	COLUMN_FETCH_MS,
+	COLUMN_SOURCE,
+	COLUMN_EPOCH,
+	COLUMN_STRIPES,
+	COLUMN_GENERATIONS,
+	COLUMNS
+};
+
+static const Oid column_types[COLUMNS] = {
+	TEXTOID, OIDOID, OIDOID, NAMEOID, JSONOID, TEXTARRAYOID, TEXTOID, TEXTOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID,
+	INT8OID, INT8OID, INT4ARRAYOID, INT8ARRAYOID
+};
+
+/* A later fetch is never replaced by an earlier one. */
+#define UPSERT \
+	"INSERT INTO wbcache.entry VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9," \
+	" $10, $11, $12, $13, $14, $15, $16, $17)" \
+	" ON CONFLICT (key, role, loader) DO UPDATE SET" \
+	" endpoint = excluded.endpoint, value = excluded.value," \
+	" tags = excluded.tags, etag = excluded.etag," \
+	" last_modified = excluded.last_modified," \
+	" cached_at = excluded.cached_at," \
+	" soft_expires_at = excluded.soft_expires_at," \
+	" hard_expires_at = excluded.hard_expires_at," \
+	" fetch_started = excluded.fetch_started," \
+	" fetch_ms = excluded.fetch_ms, source = excluded.source," \
+	" epoch = excluded.epoch, stripes = excluded.stripes," \
+	" generations = excluded.generations" \
+	" WHERE entry.epoch OPERATOR(pg_catalog.<>) excluded.epoch" \
+	" OR entry.fetch_started OPERATOR(pg_catalog.<=) excluded.fetch_started"
+
+#define PURGE \
+	"DELETE FROM wbcache.entry WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	" SELECT ctid FROM wbcache.entry" \
+	" WHERE hard_expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()" \
+	" OR NOT wbcache.entry_is_current(epoch, stripes, generations)" \
+	" LIMIT $1 FOR UPDATE SKIP LOCKED))"
+
+PG_FUNCTION_INFO_V1(wbcache_entry_is_current);
+
+/* ----------------------------------------------------------------
+ * Generations in a row
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Takes apart the arrays of a row.  Returns false if they are not what this
+ * module writes.
+ */
+static bool
+read_stamp(ArrayType *stripes, ArrayType *seen, WbcStamp *stamp)
+{
+	int			n = ArrayGetNItems(ARR_NDIM(stripes), ARR_DIMS(stripes));
+
+	if (ARR_HASNULL(stripes) || ARR_HASNULL(seen) || n == 0 ||
+		n > WBC_STAMP_MAX ||
+		n != ArrayGetNItems(ARR_NDIM(seen), ARR_DIMS(seen)))
+		return false;
+
+	stamp->n = n;
+	memcpy(stamp->stripe, ARR_DATA_PTR(stripes), n * sizeof(uint32));
+	memcpy(stamp->seen, ARR_DATA_PTR(seen), n * sizeof(uint64));
+	return wbc_generation_stamp_is_valid(stamp);
+}
+
+/*
+ * entry_is_current(epoch, stripes, generations): is a row still of use?
+ */
+Datum
+wbcache_entry_is_current(PG_FUNCTION_ARGS)
+{
+	WbcStamp	stamp;
+
+	wbc_shmem_require();
+	PG_RETURN_BOOL((uint64) PG_GETARG_INT64(0) == wbc_generation_epoch(MyDatabaseId) &&
+				   read_stamp(PG_GETARG_ARRAYTYPE_P(1),
+							  PG_GETARG_ARRAYTYPE_P(2), &stamp) &&
+				   wbc_generation_stamp_is_current(&stamp));
+}
+
+/* ----------------------------------------------------------------
+ * Reading
+ * ----------------------------------------------------------------
+ */
+
+static Oid
+find_table(void)
+{
+	Oid			schema = get_namespace_oid("wbcache", true);
+
+	return OidIsValid(schema) ? get_relname_relid("entry", schema) : InvalidOid;
+}
+
+bool
+wbc_table_exists(void)
+{
+	return OidIsValid(find_table());
+}
+
+/*
+ * Opens the table unless that would mean to wait, or it isn't there.
+ */
+static Relation
+open_at_once(void)
+{
+	Oid			oid = find_table();
+	Relation	table;
+
+	if (!OidIsValid(oid) ||
+		!ConditionalLockRelationOid(oid, AccessShareLock))
+		return NULL;
+	table = try_relation_open(oid, NoLock);
+	if (table == NULL)
+		UnlockRelationOid(oid, AccessShareLock);
+	return table;
+}
+
+static bool
+take_row(TupleTableSlot *slot, WbcTableRow *row)
+{
+	Datum	   *value;
+	bool	   *null;
+
+	slot_getallattrs(slot);
+	value = slot->tts_values;
+	null = slot->tts_isnull;
+	if ((uint64) DatumGetInt64(value[COLUMN_EPOCH]) != wbc_generation_epoch(MyDatabaseId) ||
+		!read_stamp(DatumGetArrayTypeP(value[COLUMN_STRIPES]),
+					DatumGetArrayTypeP(value[COLUMN_GENERATIONS]),
+					&row->stamp))
+		return false;
+
+	row->value = DatumGetTextPCopy(value[COLUMN_VALUE]);
+	row->etag = null[COLUMN_ETAG] ? NULL : DatumGetTextPCopy(value[COLUMN_ETAG]);
+	row->last_modified = null[COLUMN_LAST_MODIFIED] ? NULL :
+		DatumGetTextPCopy(value[COLUMN_LAST_MODIFIED]);
+	row->cached_at = DatumGetTimestampTz(value[COLUMN_CACHED_AT]);
+	row->soft_expires_at = DatumGetTimestampTz(value[COLUMN_SOFT_EXPIRES_AT]);
+	row->hard_expires_at = DatumGetTimestampTz(value[COLUMN_HARD_EXPIRES_AT]);
+	row->fetch_started = DatumGetTimestampTz(value[COLUMN_FETCH_STARTED]);
+	row->fetch_us = (int64) (DatumGetFloat8(value[COLUMN_FETCH_MS]) * 1000);
+	row->source = (uint64) DatumGetInt64(value[COLUMN_SOURCE]);
+	return true;
+}
+
+static bool
+scan(Relation table, Relation index, const WbcKey *key, WbcTableRow *row)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	ScanKeyData keys[3];
+	IndexScanDesc iscan;
+	bool		found;
+
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ,
+						   PointerGetDatum(cstring_to_text_with_len(key->data, key->len)));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(key->scope));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(key->loader));
+	iscan = wbc_compat_index_beginscan(table, index, snapshot, lengthof(keys));
+	index_rescan(iscan, keys, lengthof(keys), NULL, 0);
+	found = index_getnext_slot(iscan, ForwardScanDirection, slot) &&
+		take_row(slot, row);
+
+	index_endscan(iscan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/*
+ * Finds the row of a key.  Returns false, too, when the row belongs to another
+ * life of the stripes, and when the table can't be read now.
+ */
+bool
+wbc_table_find(const WbcKey *key, WbcTableRow *row)
+{
+	Relation	table;
+	Relation	index;
+	Oid			primary;
+	bool		found = false;
+
+	if (RecoveryInProgress() || (table = open_at_once()) == NULL)
+		return false;
+
+	primary = wbc_compat_primary_key(table);
+	if (OidIsValid(primary))
+	{
+		index = index_open(primary, AccessShareLock);
+		found = scan(table, index, key, row);
+		index_close(index, AccessShareLock);
+	}
+	relation_close(table, AccessShareLock);
+	return found;
+}
+
+/*
+ * What an entry is built from, out of a row.  Points into the row.
+ */
+void
+wbc_table_parts(const WbcKey *key, const WbcTableRow *row, WbcEntryParts *parts)
+{
+	memset(parts, 0, sizeof(WbcEntryParts));
+	parts->key = key;
+	parts->stamp = &row->stamp;
+	parts->kind = WBC_ENTRY_VALUE;
+	parts->value = VARDATA_ANY(row->value);
+	parts->value_len = VARSIZE_ANY_EXHDR(row->value);
+	if (row->etag != NULL)
+	{
+		parts->etag = VARDATA_ANY(row->etag);
+		parts->etag_len = Min(VARSIZE_ANY_EXHDR(row->etag), WBC_VALIDATOR_MAX);
+	}
+	if (row->last_modified != NULL)
+	{
+		parts->last_modified = VARDATA_ANY(row->last_modified);
+		parts->modified_len = Min(VARSIZE_ANY_EXHDR(row->last_modified),
+								  WBC_VALIDATOR_MAX);
+	}
+	parts->cached_at = row->cached_at;
+	parts->soft_expires_at = row->soft_expires_at;
+	parts->hard_expires_at = row->hard_expires_at;
+	parts->fetch_started = row->fetch_started;
+	parts->fetch_us = row->fetch_us;
+	parts->source = row->source;
+}
+
+/* ----------------------------------------------------------------
+ * Writing.  In a loader's transaction, connected to SPI.
+ * ----------------------------------------------------------------
+ */
+
+static SPIPlanPtr
+prepared(const char *statement, int n, const Oid *types, SPIPlanPtr *kept)
+{
+	if (*kept == NULL)
+	{
+		*kept = SPI_prepare(statement, n, unconstify(Oid *, types));
+		if (*kept == NULL || SPI_keepplan(*kept) != 0)
+			elog(ERROR, "could not prepare a statement for wbcache.entry");
+	}
+	return *kept;
+}
+
+static Datum
+text_datum(const char *bytes, int len)
+{
+	return PointerGetDatum(cstring_to_text_with_len(bytes, len));
+}
+
+static Datum
+tags_datum(const WbcTableNote *note)
+{
+	Datum	   *tags = palloc(Max(note->ntags, 1) * sizeof(Datum));
+
+	for (int i = 0; i < note->ntags; i++)
+		tags[i] = CStringGetTextDatum(note->tags[i]);
+	return PointerGetDatum(construct_array(tags, note->ntags, TEXTOID, -1,
+										   false, TYPALIGN_INT));
+}
+
+static void
+fill_generations(const WbcEntry *entry, Datum *values)
+{
+	Datum		stripes[WBC_STAMP_MAX];
+	Datum		seen[WBC_STAMP_MAX];
+
+	for (int i = 0; i < entry->nstripes; i++)
+	{
+		stripes[i] = Int32GetDatum((int32) wbc_entry_stripes(entry)[i]);
+		seen[i] = Int64GetDatum((int64) entry->seen[i]);
+	}
+	values[COLUMN_EPOCH] = Int64GetDatum((int64) wbc_generation_epoch(MyDatabaseId));
+	values[COLUMN_STRIPES] =
+		PointerGetDatum(construct_array(stripes, entry->nstripes, INT4OID, 4,
+										true, TYPALIGN_INT));
+	values[COLUMN_GENERATIONS] =
+		PointerGetDatum(construct_array(seen, entry->nstripes, INT8OID, 8,
+										FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+static void
+fill_row(const WbcEntry *entry, const WbcTableNote *note, Datum *values,
+		 char *nulls)
+{
+	memset(nulls, ' ', COLUMNS);
+	values[COLUMN_KEY] = text_datum(wbc_entry_key(entry), entry->key_len);
+	values[COLUMN_ROLE] = ObjectIdGetDatum(entry->scope);
+	values[COLUMN_LOADER] = ObjectIdGetDatum(entry->loader);
+	if (note->endpoint != NULL)
+		values[COLUMN_ENDPOINT] =
+			DirectFunctionCall1(namein, CStringGetDatum(note->endpoint));
+	else
+		nulls[COLUMN_ENDPOINT] = 'n';
+	values[COLUMN_VALUE] = text_datum(wbc_entry_value(entry), entry->value_len);
+	values[COLUMN_TAGS] = tags_datum(note);
+	values[COLUMN_ETAG] = text_datum(wbc_entry_etag(entry), entry->etag_len);
+	if (entry->etag_len == 0)
+		nulls[COLUMN_ETAG] = 'n';
+	values[COLUMN_LAST_MODIFIED] = text_datum(wbc_entry_last_modified(entry),
+											  entry->modified_len);
+	if (entry->modified_len == 0)
+		nulls[COLUMN_LAST_MODIFIED] = 'n';
+	values[COLUMN_CACHED_AT] = TimestampTzGetDatum(entry->cached_at);
+	values[COLUMN_SOFT_EXPIRES_AT] = TimestampTzGetDatum(entry->soft_expires_at);
+	values[COLUMN_HARD_EXPIRES_AT] =
+		TimestampTzGetDatum(wbc_entry_hard_expires_at(entry));
+	values[COLUMN_FETCH_STARTED] = TimestampTzGetDatum(entry->fetch_started);
+	values[COLUMN_FETCH_MS] = Float8GetDatum(entry->fetch_us / 1000.0);
+	values[COLUMN_SOURCE] = Int64GetDatum((int64) entry->source);
+	fill_generations(entry, values);
+}
+
+/*
+ * Writes a pinned entry, unless the table has a later one.  Throws.
+ */
+void
+wbc_table_write(const WbcEntry *entry, const WbcTableNote *note)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		values[COLUMNS];
+	char		nulls[COLUMNS];
+
+	fill_row(entry, note, values, nulls);
+	if (SPI_execute_plan(prepared(UPSERT, COLUMNS, column_types, &plan),
+						 values, nulls, false, 0) < 0)
+		elog(ERROR, "could not write into wbcache.entry");
+}
+
+/*
+ * Deletes rows that are of no use any more, up to so many, none that somebody
+ * has locked.  Returns how many.  Throws.
+ */
+uint64
+wbc_table_purge(int most)
+{
+	static const Oid types[1] = {INT4OID};
+	static SPIPlanPtr plan = NULL;
+	Datum		values[1] = {Int32GetDatum(most)};
+
+	if (SPI_execute_plan(prepared(PURGE, 1, types, &plan),
+						 values, NULL, false, 0) < 0)
+		elog(ERROR, "could not purge wbcache.entry");
+	return SPI_processed;
+}

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback.h
+ *	  Brings entries from memory into the table tier, and takes out of it
+ *	  what is of no use any more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_WRITEBACK_H
+#define WBC_WRITEBACK_H
+
+#include "wbcache.h"
+
+extern bool wbc_writeback_run(TimestampTz now, TimestampTz *next);
+
+#endif							/* WBC_WRITEBACK_H */
