@@ -305,14 +305,28 @@ CREATE FUNCTION wbcache.set(
 	value json,
 	soft_ttl interval DEFAULT NULL,
 	hard_ttl interval DEFAULT NULL,
-	tags text[] DEFAULT NULL)
+	tags text[] DEFAULT NULL,
+	lease bigint DEFAULT NULL)
 	RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_set';
-COMMENT ON FUNCTION wbcache.set(text, json, interval, interval, text[]) IS
+COMMENT ON FUNCTION wbcache.set(text, json, interval, interval, text[], bigint) IS
 'Stores a value when the transaction commits, unless somebody else''s invalidation of the key or of one of its tags is committed before. The transaction''s own invalidations before it do no harm, those after it do.
-key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all.
-Errors: 22023 no key, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
+key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all. lease: what acquire() gave; the value is then stored under the generations of that moment, if they still hold at the commit, with the tags of the endpoint, and all who wait for it get it.
+Errors: WB006 the lease is not valid any more; 22023 no key, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.acquire(
+	key text,
+	lease_time interval DEFAULT '30 s',
+	OUT value json,
+	OUT status wbcache.cache_status,
+	OUT lease bigint)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_acquire';
+COMMENT ON FUNCTION wbcache.acquire(text, interval) IS
+'For values that the application computes itself: the value if it is fresh; else exactly one caller gets a lease, computes the value and stores it with set(key, value, lease => lease). While a lease is out, others get the stale value, or wait for the new one, at most wbcache.max_wait; so does get(). A lease that was not used within lease_time (1 ms to 1 h), or whose key was invalidated, is free again.
+value: NULL when there is none yet. lease: NULL when the caller has none. The role must be a reader and a writer of the endpoint, which must have neither server nor loader.
+Errors: those of get(); 42501 not a writer; 42809 the endpoint gets its values itself; 22023 lease_time out of range.';
 
 CREATE FUNCTION wbcache.delete(key text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

@@ -26,6 +26,11 @@
  * The state is atomic, so that waiters can look at it without the lock; it is
  * changed under the lock.  The result doesn't change once the state is LANDED.
  *
+ * A lease is a flight that a client carries out: it is under way from the
+ * beginning, holds the generations of that moment, and lands when the client's
+ * set() commits.  The first who finds it overdue or outdated lands it as lost,
+ * and it may be had again.
+ *
  * Everyone who waits holds a reference, and so does the table until landing.
  * Who drops the last one gives the flight back.  A waiter that leaves early,
  * by cancel or by the end of its session, harms nobody: see swr.c for how it
@@ -36,6 +41,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "error.h"
 #include "flight.h"
 #include "guc.h"
 #include "key.h"
@@ -79,6 +85,8 @@ typedef struct Flight
 	WbcAdHoc	ad_hoc;			/* set when made */
 	int			next;			/* lock; in a queue or the free list */
 	pid_t		pid;			/* lock; who has it in hand, 0: nobody */
+	uint64		lease;			/* set when made; 0: none */
+	TimestampTz lease_until;	/* set when made */
 	TimestampTz took_off_at;	/* lock; the last time */
 	WbcKey		key;			/* set when made */
 	WbcStamp	stamp;			/* lock; set at take-off */
@@ -121,6 +129,7 @@ typedef struct Lane
 typedef struct Table
 {
 	int			free;			/* first free flight, or NONE */
+	uint64		leases;			/* given so far */
 	Lane		lanes[LANES];
 	Flight		flights[FLEXIBLE_ARRAY_MEMBER];
 } Table;
@@ -170,6 +179,8 @@ static void
 init_table(void)
 {
 	memset(table, 0, table_size());
+	if (!pg_strong_random(&table->leases, sizeof(uint32)))
+		table->leases = 0;
 	for (int i = 0; i < LANES; i++)
 		for (int q = 0; q < WBC_CARRIERS; q++)
 			table->lanes[i].queue[q].head = table->lanes[i].queue[q].tail = NONE;
@@ -230,6 +241,13 @@ find_line(const WbcKey *key)
 {
 	return hash_search_with_hash_value(lines, key, line_hash(key, 0),
 									   HASH_FIND, NULL);
+}
+
+static void
+forget_line(const WbcKey *key)
+{
+	(void) hash_search_with_hash_value(lines, key, line_hash(key, 0),
+									   HASH_REMOVE, NULL);
 }
 
 /*
@@ -448,6 +466,35 @@ wbc_flight_drop_lane(Oid dbid, const WbcError *error)
  * ----------------------------------------------------------------
  */
 
+static bool
+is_lease_lost(const Flight *flight, TimestampTz now)
+{
+	return flight->lease != 0 &&
+		(flight->lease_until <= now ||
+		 !wbc_generation_stamp_is_current(&flight->stamp));
+}
+
+/*
+ * Lands a lease that will not be used any more.  Hold the lock.
+ */
+static void
+lose_lease(Line *line)
+{
+	int			f = line->under_way;
+	Flight	   *flight = &table->flights[f];
+
+	flight->result.failed = true;
+	wbc_error_set(&flight->result.error, WBC_ERRCODE_LEASE_LOST,
+				  "the lease was not used in time");
+	pg_write_barrier();
+	pg_atomic_write_u32(&flight->state, FLIGHT_LANDED);
+	line->under_way = NONE;
+	if (line->queued == NONE)
+		forget_line(&flight->key);
+	(void) drop_ref(f);
+	ConditionVariableBroadcast(&flight->landed);
+}
+
 /* May a reader who comes now share this line's flight under way? */
 static bool
 may_join_under_way(const Line *line, const WbcFlightAsk *ask)
@@ -456,9 +503,38 @@ may_join_under_way(const Line *line, const WbcFlightAsk *ask)
 		wbc_generation_stamp_is_current(&table->flights[line->under_way].stamp);
 }
 
+static void
+fill_flight(Flight *flight, const WbcFlightAsk *ask, int lane)
+{
+	flight->refs = 1;
+	flight->attempts = 0;
+	flight->lane = lane;
+	flight->carrier = ask->carrier;
+	flight->ad_hoc = ask->ad_hoc;
+	flight->pid = 0;
+	flight->lease = 0;
+	flight->took_off_at = 0;
+	wbc_key_copy(&flight->key, ask->key);
+}
+
 /*
- * Makes a flight and queues it, behind the one under way if there is one.
- * Hold the lock.
+ * Hands the flight to the client that asked for it.
+ */
+static void
+give_lease(int f, Line *line, const WbcFlightAsk *ask)
+{
+	Flight	   *flight = &table->flights[f];
+
+	flight->lease = ++table->leases;
+	flight->lease_until = ask->lease_until;
+	flight->stamp = *ask->stamp;
+	line->under_way = f;
+	pg_atomic_write_u32(&flight->state, FLIGHT_UNDER_WAY);
+}
+
+/*
+ * Makes a flight.  A lease is under way at once; any other is queued, behind
+ * the one under way if there is one.  Hold the lock.
  */
 static WbcJoin
 make_flight(const WbcFlightAsk *ask, int *made)
@@ -466,11 +542,10 @@ make_flight(const WbcFlightAsk *ask, int *made)
 	const WbcKey *key = ask->key;
 	int			l = find_lane(key->dbid);
 	int			f = table->free;
-	Flight	   *flight;
 	Line	   *line;
 	bool		found;
 
-	if (l == NONE)
+	if (l == NONE && ask->carrier != WBC_CARRIER_CLIENT)
 		return WBC_JOIN_NO_WORKER;
 	if (f == NONE)
 		return WBC_JOIN_FULL;
@@ -479,23 +554,20 @@ make_flight(const WbcFlightAsk *ask, int *made)
 	if (line == NULL)
 		return WBC_JOIN_FULL;
 	if (!found)
-		line->under_way = NONE;
-	line->queued = f;
+		line->under_way = line->queued = NONE;
 
-	flight = &table->flights[f];
-	table->free = flight->next;
-	flight->refs = 1;
-	flight->attempts = 0;
-	flight->lane = l;
-	flight->carrier = ask->carrier;
-	flight->ad_hoc = ask->ad_hoc;
-	flight->pid = 0;
-	flight->took_off_at = 0;
-	wbc_key_copy(&flight->key, key);
-	pg_atomic_write_u32(&flight->state, FLIGHT_QUEUED);
+	table->free = table->flights[f].next;
+	fill_flight(&table->flights[f], ask, l);
+	*made = f;
+	if (ask->carrier == WBC_CARRIER_CLIENT)
+	{
+		give_lease(f, line, ask);
+		return WBC_JOIN_STARTED;
+	}
+	line->queued = f;
+	pg_atomic_write_u32(&table->flights[f].state, FLIGHT_QUEUED);
 	if (line->under_way == NONE)
 		enqueue(f);
-	*made = f;
 	return WBC_JOIN_STARTED;
 }
 
@@ -513,11 +585,18 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	line = find_line(ask->key);
+	if (line != NULL && line->under_way != NONE &&
+		is_lease_lost(&table->flights[line->under_way], ask->now))
+	{
+		lose_lease(line);
+		line = find_line(ask->key);
+	}
 	if (line != NULL && line->queued != NONE)
 		f = line->queued;
 	else if (line != NULL && may_join_under_way(line, ask))
 		f = line->under_way;
-	else if (ask->still_needed != NULL && !ask->still_needed(ask->arg))
+	else if (ask->join_only ||
+			 (ask->still_needed != NULL && !ask->still_needed(ask->arg)))
 		answer = WBC_JOIN_NOT_NEEDED;
 	else
 		answer = make_flight(ask, &f);
@@ -534,6 +613,22 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 }
 
 /*
+ * If the flight is a lease that is overdue, lands it as lost.
+ */
+static void
+check_lease(int flight, TimestampTz now)
+{
+	Line	   *line;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	line = find_line(&table->flights[flight].key);
+	if (line != NULL && line->under_way == flight &&
+		is_lease_lost(&table->flights[flight], now))
+		lose_lease(line);
+	LWLockRelease(lock);
+}
+
+/*
  * Sleeps until the flight has landed or the deadline has passed; returns
  * whether it has landed.  Throws on cancel and the like.
  */
@@ -542,20 +637,27 @@ wbc_flight_wait(int flight, TimestampTz deadline)
 {
 	static uint32 wait_event = 0;
 	Flight	   *awaited = &table->flights[flight];
+	TimestampTz wake_at = deadline;
 	bool		landed;
 
 	if (wait_event == 0)
 		wait_event = wbc_compat_wait_event("WbcacheFlight");
+	if (awaited->lease != 0)
+		wake_at = Min(deadline, awaited->lease_until);
 
 	ConditionVariablePrepareToSleep(&awaited->landed);
 	while (!(landed = (state_of(awaited) == FLIGHT_LANDED)))
 	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														   deadline);
+		TimestampTz now = GetCurrentTimestamp();
 
-		if (left <= 0)
+		if (awaited->lease != 0 && awaited->lease_until <= now)
+			check_lease(flight, now);
+		else if (deadline <= now)
 			break;
-		ConditionVariableTimedSleep(&awaited->landed, left, wait_event);
+		else
+			ConditionVariableTimedSleep(&awaited->landed,
+										TimestampDifferenceMilliseconds(now, wake_at),
+										wait_event);
 	}
 	ConditionVariableCancelSleep();
 
@@ -601,6 +703,87 @@ wbc_flight_leave(int flight)
 
 	if (DsaPointerIsValid(last))
 		wbc_memory_unpin(last);
+}
+
+/* ----------------------------------------------------------------
+ * Leases
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * The name of a lease, for the client that got it.
+ */
+uint64
+wbc_flight_lease(int flight)
+{
+	return table->flights[flight].lease;
+}
+
+/* Hold the lock.  Returns -1 when there is no such lease. */
+static int
+find_lease(const WbcKey *key, uint64 lease)
+{
+	const Line *line = find_line(key);
+
+	if (lease == 0 || line == NULL || line->under_way == NONE ||
+		table->flights[line->under_way].lease != lease)
+		return NONE;
+	return line->under_way;
+}
+
+/*
+ * The generations that a lease has recorded.  Returns false when it is not to
+ * be had any more.
+ */
+bool
+wbc_flight_lease_stamp(const WbcKey *key, uint64 lease, TimestampTz now,
+					   WbcStamp *stamp)
+{
+	int			f;
+
+	LWLockAcquire(lock, LW_SHARED);
+	f = find_lease(key, lease);
+	if (f != NONE && is_lease_lost(&table->flights[f], now))
+		f = NONE;
+	if (f != NONE)
+		*stamp = table->flights[f].stamp;
+	LWLockRelease(lock);
+
+	return f != NONE;
+}
+
+/*
+ * The lease was used: its waiters get the value.  Takes over the caller's pin
+ * of it.
+ */
+void
+wbc_flight_land_lease(const WbcKey *key, uint64 lease, dsa_pointer value)
+{
+	WbcFlightResult result = {.value = value};
+	int			f;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	f = find_lease(key, lease);
+	if (f != NONE)
+		table->flights[f].lease = 0;	/* nobody else may land it now */
+	LWLockRelease(lock);
+
+	if (f != NONE)
+		wbc_flight_land(f, &result);
+	else
+		wbc_memory_unpin(value);
+}
+
+/*
+ * The lease will not be used: whoever waits for it may have the next one.
+ */
+void
+wbc_flight_lose_lease(const WbcKey *key, uint64 lease)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (find_lease(key, lease) != NONE)
+		lose_lease(find_line(key));
+	LWLockRelease(lock);
 }
 
 /* ----------------------------------------------------------------
@@ -729,9 +912,7 @@ wbc_flight_land(int flight, const WbcFlightResult *result)
 	if (line->queued != NONE)
 		enqueue(line->queued);
 	else if (line->under_way == NONE)
-		(void) hash_search_with_hash_value(lines, &landing->key,
-										   line_hash(&landing->key, 0),
-										   HASH_REMOVE, NULL);
+		forget_line(&landing->key);
 	last = drop_ref(flight);
 	LWLockRelease(lock);
 

@@ -24,9 +24,11 @@ typedef struct WbcFlightResult
 typedef enum WbcCarrier
 {
 	WBC_CARRIER_FETCHER,		/* HTTP */
-	WBC_CARRIER_LOADER			/* SQL */
+	WBC_CARRIER_LOADER,			/* SQL */
+	WBC_CARRIER_CLIENT			/* whoever holds the lease */
 } WbcCarrier;
 
+/* Those that are processes of ours, with a queue each. */
 #define WBC_CARRIERS	2
 
 /* What get_with_swr() says, where there is no endpoint to say it. */
@@ -41,8 +43,12 @@ typedef struct WbcAdHoc
 typedef struct WbcFlightAsk
 {
 	const WbcKey *key;
+	TimestampTz now;
 	WbcCarrier	carrier;
 	WbcAdHoc	ad_hoc;
+	const WbcStamp *stamp;		/* CLIENT: what the lease records */
+	TimestampTz lease_until;	/* CLIENT: when it is free again */
+	bool		join_only;		/* make none */
 	bool		will_wait;		/* hold a reference for the caller */
 	bool		must_start_later;	/* a flight under way won't do */
 	bool		(*still_needed) (void *arg);	/* asked before one is made; must
@@ -54,7 +60,7 @@ typedef enum WbcJoin
 {
 	WBC_JOIN_STARTED,			/* a new flight was made */
 	WBC_JOIN_JOINED,			/* there was one to join */
-	WBC_JOIN_NOT_NEEDED,		/* still_needed() said no */
+	WBC_JOIN_NOT_NEEDED,		/* still_needed() said no, or join_only */
 	WBC_JOIN_FULL,				/* no room for another flight */
 	WBC_JOIN_NO_WORKER			/* nobody fetches for this database */
 } WbcJoin;
@@ -68,6 +74,14 @@ extern const WbcFlightResult *wbc_flight_result(int flight);
 extern TimestampTz wbc_flight_took_off_at(int flight);
 extern void wbc_flight_leave(int flight);
 extern bool wbc_flight_reserve_lane(Oid dbid);
+
+/* for leases, which are flights carried out by clients */
+extern uint64 wbc_flight_lease(int flight);
+extern bool wbc_flight_lease_stamp(const WbcKey *key, uint64 lease,
+								   TimestampTz now, WbcStamp *stamp);
+extern void wbc_flight_land_lease(const WbcKey *key, uint64 lease,
+								  dsa_pointer value);
+extern void wbc_flight_lose_lease(const WbcKey *key, uint64 lease);
 
 /* for the processes that carry flights out */
 extern int	wbc_flight_open_lane(Oid dbid, WbcCarrier carrier);

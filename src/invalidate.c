@@ -13,6 +13,7 @@
 
 #include "catalog/pg_type.h"
 #include "endpoint.h"
+#include "flight.h"
 #include "fmgr.h"
 #include "key.h"
 #include "memory.h"
@@ -175,8 +176,23 @@ choose_ttls(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint,
 }
 
 /*
- * set(key, value, soft_ttl, hard_ttl, tags).  Not strict: the last three may
- * be NULL; a NULL key or value does nothing.
+ * Takes the generations that a lease has recorded.
+ */
+static void
+use_lease(WbcPendingValue *value, uint64 lease, TimestampTz now)
+{
+	if (!wbc_flight_lease_stamp(&value->key, lease, now, &value->stamp))
+		ereport(ERROR,
+				(errcode(WBC_ERRCODE_LEASE_LOST),
+				 errmsg("the lease is not valid any more"),
+				 errdetail("Its time was over, or the key was invalidated since."),
+				 errhint("Call wbcache.acquire() again, and compute the value anew.")));
+	value->lease = lease;
+}
+
+/*
+ * set(key, value, soft_ttl, hard_ttl, tags, lease).  Not strict: the last four
+ * may be NULL; a NULL key or value does nothing.
  */
 Datum
 wbcache_set(PG_FUNCTION_ARGS)
@@ -199,6 +215,9 @@ wbcache_set(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(4))
 		add_tags(&value.stamp, PG_GETARG_ARRAYTYPE_P(4));
 	wbc_generation_stamp_take(&value.stamp);
+	value.lease = 0;
+	if (!PG_ARGISNULL(5))
+		use_lease(&value, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp());
 	wbc_pending_set(&value);
 	PG_RETURN_VOID();
 }

@@ -9,11 +9,14 @@
  *
  * A loader may be in the middle of a user's function when it is told to end;
  * then it ends as a backend would, with FATAL, and the flight is started
- * again by another loader.
+ * again by another loader.  Otherwise it first writes what the table tier has
+ * yet to get, so that a restart finds it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <signal.h>
 
 #include "compat.h"
 #include "flight.h"
@@ -40,6 +43,24 @@
 #define LOCK_TIMEOUT	"1s"
 
 static int	lane = -1;
+
+/* In the middle of somebody's function, which may take its time. */
+static volatile sig_atomic_t in_user_code = false;
+
+/*
+ * Our own work is short and is finished first; a user's is not waited for.
+ */
+static void
+handle_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	ShutdownRequestPending = true;
+	SetLatch(MyLatch);
+	if (in_user_code)
+		die(postgres_signal_arg);
+	errno = save_errno;
+}
 
 static void
 leave_work(int code, Datum arg)
@@ -73,7 +94,11 @@ carry_out_flight(void)
 
 	if (flight < 0)
 		return false;
+	in_user_code = true;
+	if (ShutdownRequestPending)
+		proc_exit(0);			/* leave_work() gives the flight back */
 	wbc_load_flight(flight, GetCurrentTimestamp());
+	in_user_code = false;
 	return true;
 }
 
@@ -93,7 +118,7 @@ wbc_loader_main(Datum arg)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGINT, StatementCancelHandler);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, handle_sigterm);
 	BackgroundWorkerUnblockSignals();
 
 	start_work(DatumGetInt32(arg));
@@ -103,9 +128,12 @@ wbc_loader_main(Datum arg)
 		TimestampTz now;
 		TimestampTz next;
 
-		if (ProcDiePending)		/* idle: nothing to make a fuss about */
-			proc_exit(0);
 		CHECK_FOR_INTERRUPTS();
+		if (ShutdownRequestPending)
+		{
+			wbc_writeback_finish(GetCurrentTimestamp());
+			proc_exit(0);
+		}
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;

@@ -28,6 +28,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "flight.h"
 #include "key.h"
 #include "memory.h"
 #include "metrics.h"
@@ -160,7 +161,9 @@ wbc_pending_invalidate_everything(void)
 }
 
 /*
- * Lists a value to be stored at commit; copies what it is given.
+ * Lists a value to be stored at commit; copies what it is given.  A value under
+ * a lease is a fetch's result, and invalidates nothing; any other replaces what
+ * was fetched before.
  */
 void
 wbc_pending_set(const WbcPendingValue *value)
@@ -169,7 +172,8 @@ wbc_pending_set(const WbcPendingValue *value)
 	char	   *bytes;
 
 	wbc_memory_attach();
-	wbc_pending_invalidate(wbc_generation_stripe_of_key(&value->key));
+	if (value->lease == 0)
+		wbc_pending_invalidate(wbc_generation_stripe_of_key(&value->key));
 
 	reserve_op();
 	bytes = MemoryContextAllocHuge(context, Max(value->value_len, 1));
@@ -387,8 +391,11 @@ carry_over_commit(WbcStamp *stamp)
 	return true;
 }
 
-static void
-store_value(int op, TimestampTz now)
+/*
+ * Makes the entry of a value that is still good, pinned.
+ */
+static dsa_pointer
+build_value(int op, TimestampTz now)
 {
 	WbcPendingValue *value = ops[op].object;
 	WbcEntryParts parts = {
@@ -402,15 +409,28 @@ store_value(int op, TimestampTz now)
 		.hard_expires_at = now + value->hard_ttl,
 		.fetch_started = now
 	};
-	dsa_pointer pointer;
 
 	if (!set_survives(op) || !carry_over_commit(&value->stamp))
-		return;
-	pointer = wbc_memory_build(&parts);
+		return InvalidDsaPointer;
+	return wbc_memory_build(&parts);
+}
+
+static void
+store_value(int op, TimestampTz now)
+{
+	const WbcPendingValue *value = ops[op].object;
+	dsa_pointer pointer = build_value(op, now);
+
 	if (!DsaPointerIsValid(pointer))
+	{
+		wbc_flight_lose_lease(&value->key, value->lease);
 		return;
+	}
 	(void) wbc_memory_store(pointer, true);
-	wbc_memory_unpin(pointer);
+	if (value->lease != 0)
+		wbc_flight_land_lease(&value->key, value->lease, pointer);
+	else
+		wbc_memory_unpin(pointer);
 }
 
 static void

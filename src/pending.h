@@ -23,6 +23,7 @@ typedef struct WbcPendingValue
 	uint32		value_len;
 	int64		soft_ttl;		/* microseconds, from the commit */
 	int64		hard_ttl;
+	uint64		lease;			/* the stamp is this lease's; 0: none */
 } WbcPendingValue;
 
 extern void wbc_pending_install_callbacks(void);

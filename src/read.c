@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * read.c
- *	  SQL functions that read: get, lookup, get_many.
+ *	  SQL functions that read: get, lookup, get_many, get_with_swr, acquire.
  *
  * Layer 5.  All that they do is in swr.c.
  *
@@ -13,6 +13,7 @@
 #include "error.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "guc.h"
 #include "swr.h"
 #include "ttl.h"
 #include "utils/array.h"
@@ -23,6 +24,7 @@ PG_FUNCTION_INFO_V1(wbcache_get);
 PG_FUNCTION_INFO_V1(wbcache_lookup);
 PG_FUNCTION_INFO_V1(wbcache_get_many);
 PG_FUNCTION_INFO_V1(wbcache_get_with_swr);
+PG_FUNCTION_INFO_V1(wbcache_acquire);
 
 /*
  * Answers a read that was begun, or throws why it can't be.
@@ -99,6 +101,14 @@ status_label(WbcStatus status)
 }
 
 static Datum
+status_datum(WbcStatus status, TupleDesc desc, int column)
+{
+	return DirectFunctionCall2(enum_in,
+							   CStringGetDatum(status_label(status)),
+							   ObjectIdGetDatum(TupleDescAttr(desc, column)->atttypid));
+}
+
+static Datum
 interval_datum(int64 microseconds)
 {
 	Interval   *interval = palloc0(sizeof(Interval));
@@ -155,11 +165,67 @@ wbcache_lookup(PG_FUNCTION_ARGS)
 		values[2] = interval_datum(read.age);
 		values[3] = interval_datum(read.ttl);
 	}
-	values[1] = DirectFunctionCall2(enum_in,
-									CStringGetDatum(status_label(read.status)),
-									ObjectIdGetDatum(TupleDescAttr(desc, 1)->atttypid));
+	values[1] = status_datum(read.status, desc, 1);
 	values[4] = CStringGetTextDatum(describe(&read));
 
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}
+
+/* ----------------------------------------------------------------
+ * acquire
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Waits, as long as wbcache.max_wait allows, until there is a value or the
+ * lease is ours: the one that others hold may get lost.
+ */
+static void
+acquire(WbcRead *read, const text *key, int64 lease_time)
+{
+	WbcRead    *reads[1] = {read};
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline = now + (int64) wbc_guc_max_wait * 1000;
+
+	do
+	{
+		wbc_swr_begin(read, key, now);
+		wbc_swr_check_lease(read);
+		read->lease_time = lease_time;
+		read->deadline = deadline;
+		if (!wbc_swr_look(read))
+			wbc_swr_fly(reads, 1);
+		if (read->failed)
+			wbc_error_throw(&read->error);
+		now = GetCurrentTimestamp();
+	} while (read->lease_lost);
+}
+
+/*
+ * acquire(key, lease_time) returns (value, status, lease)
+ */
+Datum
+wbcache_acquire(PG_FUNCTION_ARGS)
+{
+	int64		lease_time = wbc_ttl_from_interval(PG_GETARG_INTERVAL_P(1),
+												   "lease_time", 1000,
+												   USECS_PER_HOUR,
+												   "Give a time from 1 ms to 1 hour, such as '30 s'.");
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	TupleDesc	desc;
+	WbcRead		read;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	acquire(&read, PG_GETARG_TEXT_PP(0), lease_time);
+	nulls[0] = read.value == NULL;
+	values[0] = PointerGetDatum(read.value);
+	values[1] = status_datum(read.status, desc, 1);
+	nulls[2] = read.lease == 0;
+	values[2] = Int64GetDatum((int64) read.lease);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
 }

@@ -74,6 +74,7 @@ static void
 start_read(WbcRead *read, TimestampTz now)
 {
 	read->asked_at = now;
+	read->deadline = now + (int64) wbc_guc_max_wait * 1000;
 	read->value = NULL;
 	read->failed = false;
 	read->age = read->ttl = read->waited = 0;
@@ -82,6 +83,9 @@ start_read(WbcRead *read, TimestampTz now)
 	read->flight = -1;
 	read->started_flight = false;
 	read->from_table = false;
+	read->lease_time = 0;
+	read->lease = 0;
+	read->lease_lost = false;
 }
 
 /*
@@ -109,6 +113,27 @@ wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 
 	read->loader = InvalidOid;
 	start_read(read, now);
+}
+
+/*
+ * Throws unless the current role may have a lease of the key.
+ */
+void
+wbc_swr_check_lease(const WbcRead *read)
+{
+	const char *name = NameStr(read->route.endpoint->name);
+
+	if (!wbc_endpoint_may_write(read->route.endpoint, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to write keys of endpoint \"%s\"",
+						name),
+				 errhint("Ask the endpoint's owner to add your role to its writers.")));
+	if (source_of(read) != WBC_SOURCE_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("endpoint \"%s\" gets its values itself", name),
+				 errhint("Read it with wbcache.get(); leases are for endpoints without a server and a loader.")));
 }
 
 /*
@@ -267,14 +292,26 @@ make_ask(const WbcRead *read)
 {
 	WbcFlightAsk ask = {
 		.key = &read->key,
-		.carrier = WBC_CARRIER_FETCHER,
+		.now = read->asked_at,
 		.ad_hoc.loader = read->loader,
 		.ad_hoc.soft_ttl = read->route.endpoint->soft_ttl,
 		.ad_hoc.hard_ttl = read->route.endpoint->hard_ttl
 	};
 
-	if (source_of(read) == WBC_SOURCE_LOADER)
-		ask.carrier = WBC_CARRIER_LOADER;
+	switch (source_of(read))
+	{
+		case WBC_SOURCE_SERVER:
+			ask.carrier = WBC_CARRIER_FETCHER;
+			break;
+		case WBC_SOURCE_LOADER:
+			ask.carrier = WBC_CARRIER_LOADER;
+			break;
+		case WBC_SOURCE_NONE:
+			ask.carrier = WBC_CARRIER_CLIENT;
+			ask.lease_until = read->asked_at + read->lease_time;
+			ask.join_only = read->lease_time == 0;
+			break;
+	}
 	return ask;
 }
 
@@ -311,6 +348,46 @@ ask_for_refresh(WbcRead *read)
 	}
 }
 
+/*
+ * The flight that was made is this client's to carry out.
+ */
+static void
+take_lease(WbcRead *read)
+{
+	read->lease = wbc_flight_lease(read->flight);
+	wbc_flight_leave(read->flight);
+	read->flight = -1;
+}
+
+/*
+ * Takes the lease of a stale value, if it is to be had.
+ */
+static void
+try_lease(WbcRead *read)
+{
+	WbcFlightAsk ask = make_ask(read);
+	WbcStamp	stamp;
+
+	wbc_endpoint_stamp(&read->key, &read->route, &stamp);
+	wbc_generation_stamp_take(&stamp);
+	ask.stamp = &stamp;
+	ask.will_wait = true;
+	switch (wbc_flight_join(&ask, &read->flight))
+	{
+		case WBC_JOIN_STARTED:
+			take_lease(read);
+			break;
+		case WBC_JOIN_JOINED:
+			wbc_flight_leave(read->flight);
+			read->flight = -1;
+			break;
+		case WBC_JOIN_NOT_NEEDED:
+		case WBC_JOIN_FULL:
+		case WBC_JOIN_NO_WORKER:
+			break;
+	}
+}
+
 static void
 answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
 {
@@ -324,6 +401,8 @@ answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
 		ask_for_refresh(read);
 	else if (source_of(read) != WBC_SOURCE_NONE)
 		read->note = "a refresh is under way or was tried a moment ago";
+	else if (read->lease_time > 0)
+		try_lease(read);
 }
 
 /*
@@ -416,7 +495,8 @@ find_bypass(WbcRead *read)
 		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
 	wbc_generation_stamp_take(&stamp);
 
-	own = wbc_pending_touches(stamp.n, stamp.stripe);
+	own = wbc_pending_touches(stamp.n, stamp.stripe) ||
+		wbc_pending_value(&read->key) != NULL;
 	read->bypass = own || wbc_generation_stamp_in_progress(&stamp);
 	if (own)
 		read->note = "this transaction has invalidated it";
@@ -464,16 +544,19 @@ answer_without_flight(WbcRead *read)
 {
 	if (find_bypass(read) && answer_from_transaction(read))
 		return true;
-	if (!read->bypass && answer_from_table(read, read->asked_at))
-		return true;
-	if (source_of(read) != WBC_SOURCE_NONE)
-		return false;
+	return !read->bypass && answer_from_table(read, read->asked_at);
+}
 
+/*
+ * There is no value, and nowhere to get one from.
+ */
+static void
+answer_nothing(WbcRead *read)
+{
 	read->status = read->bypass ? WBC_STATUS_BYPASS : WBC_STATUS_MISS;
 	read->note = "the endpoint has no source; nothing was set";
 	wbc_metrics_count(read->bypass ? &counters(read)->bypasses :
 					  &counters(read)->misses);
-	return true;
 }
 
 /*
@@ -530,9 +613,16 @@ board(WbcRead *read)
 {
 	WbcCoalescerMetrics *coalescer = wbc_metrics_coalescer();
 	WbcFlightAsk ask = make_ask(read);
+	WbcStamp	stamp;
 
+	if (ask.carrier == WBC_CARRIER_CLIENT)
+	{
+		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
+		wbc_generation_stamp_take(&stamp);
+		ask.stamp = &stamp;
+	}
 	ask.will_wait = true;
-	ask.must_start_later = read->bypass;
+	ask.must_start_later = read->bypass && ask.carrier != WBC_CARRIER_CLIENT;
 	ask.arg = read;
 	for (int round = 0;; round++)
 	{
@@ -540,6 +630,12 @@ board(WbcRead *read)
 		switch (wbc_flight_join(&ask, &read->flight))
 		{
 			case WBC_JOIN_STARTED:
+				if (ask.carrier == WBC_CARRIER_CLIENT)
+				{
+					take_lease(read);
+					answer_nothing(read);
+					return;
+				}
 				read->started_flight = true;
 				wbc_metrics_count(&coalescer->total_requests);
 				wbc_metrics_wait_begins();
@@ -552,6 +648,11 @@ board(WbcRead *read)
 			case WBC_JOIN_NOT_NEEDED:
 				if (answer_from_memory(read, read->asked_at))
 					return;
+				if (ask.join_only)
+				{
+					answer_nothing(read);
+					return;
+				}
 				break;
 			case WBC_JOIN_NO_WORKER:
 				if (round < ROUNDS_MAX && expect_worker())
@@ -571,7 +672,11 @@ fail_to_land(WbcRead *read, TimestampTz now)
 	WbcError   *error = &read->error;
 	TimestampTz took_off_at = wbc_flight_took_off_at(read->flight);
 
-	if (source_of(read) == WBC_SOURCE_SERVER)
+	if (source_of(read) == WBC_SOURCE_NONE)
+		wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
+					  "no value from the holder of the lease within %d ms",
+					  wbc_guc_max_wait);
+	else if (source_of(read) == WBC_SOURCE_SERVER)
 		wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
 					  "no answer from server \"%s\" within %d ms",
 					  NameStr(read->route.endpoint->server), wbc_guc_max_wait);
@@ -620,9 +725,9 @@ leave(WbcRead *read)
  * Waits for the flight this read is on, and takes its result.
  */
 static void
-arrive(WbcRead *read, TimestampTz deadline)
+arrive(WbcRead *read)
 {
-	bool		landed = wbc_flight_wait(read->flight, deadline);
+	bool		landed = wbc_flight_wait(read->flight, read->deadline);
 	TimestampTz now = GetCurrentTimestamp();
 
 	read->waited = now - read->asked_at;
@@ -632,7 +737,13 @@ arrive(WbcRead *read, TimestampTz deadline)
 	{
 		const WbcFlightResult *result = wbc_flight_result(read->flight);
 
-		if (result->failed)
+		if (result->failed &&
+			result->error.sqlstate == WBC_ERRCODE_LEASE_LOST)
+		{
+			read->lease_lost = true;
+			answer_nothing(read);
+		}
+		else if (result->failed)
 		{
 			read->error = result->error;
 			mark_failed(read);
@@ -687,8 +798,6 @@ void
 wbc_swr_fly(WbcRead **reads, int n)
 {
 	Group		group = {reads, n};
-	TimestampTz deadline = reads[0]->asked_at +
-		(int64) wbc_guc_max_wait * 1000;
 
 	PG_ENSURE_ERROR_CLEANUP(leave_all, PointerGetDatum(&group));
 	{
@@ -697,7 +806,7 @@ wbc_swr_fly(WbcRead **reads, int n)
 				board(reads[i]);
 		for (int i = 0; i < n; i++)
 			if (reads[i]->flight >= 0)
-				arrive(reads[i], deadline);
+				arrive(reads[i]);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_all, PointerGetDatum(&group));
 }

@@ -22,7 +22,9 @@ typedef struct WbcRead
 	WbcKey		key;
 	WbcRoute	route;
 	Oid			loader;			/* of get_with_swr(), else InvalidOid */
+	int64		lease_time;		/* of acquire(); 0: no lease is wanted */
 	TimestampTz asked_at;
+	TimestampTz deadline;		/* no wait is longer */
 
 	/* the answer */
 	text	   *value;			/* in the caller's memory context */
@@ -33,6 +35,8 @@ typedef struct WbcRead
 	int64		ttl;			/* until it turns stale; negative: stale */
 	int64		waited;
 	const char *note;			/* what else there is to say, or NULL */
+	uint64		lease;			/* the caller has it; 0: it has none */
+	bool		lease_lost;		/* it was somebody else's, who did not use it */
 
 	/* on the way there */
 	bool		bypass;
@@ -45,6 +49,7 @@ extern void wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now);
 extern void wbc_swr_begin_ad_hoc(WbcRead *read, const text *key,
 								 WbcEndpoint *rules, Oid loader,
 								 TimestampTz now);
+extern void wbc_swr_check_lease(const WbcRead *read);
 extern bool wbc_swr_look(WbcRead *read);
 extern void wbc_swr_fly(WbcRead **reads, int n);
 

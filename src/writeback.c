@@ -42,6 +42,9 @@
 
 #define PURGE_INTERVAL	(30 * USECS_PER_SEC)
 
+/* At the end of the process. */
+#define FINISH_TIME		(2 * USECS_PER_SEC)
+
 /* After an error. */
 #define RETRY_INTERVAL	(10 * USECS_PER_SEC)
 
@@ -230,6 +233,16 @@ purge_batch(TimestampTz now)
 	return false;
 }
 
+static void
+prepare(void)
+{
+	static bool prepared = false;
+
+	if (!prepared)
+		before_shmem_exit(let_go, 0);
+	prepared = true;
+}
+
 /*
  * Does a batch of what is due.  Returns whether it should be called again at
  * once; else sets when.
@@ -237,18 +250,13 @@ purge_batch(TimestampTz now)
 bool
 wbc_writeback_run(TimestampTz now, TimestampTz *next)
 {
-	static bool prepared = false;
 	bool		more = false;
 
 	*next = now + WRITE_INTERVAL;
 	if (RecoveryInProgress() || !wbc_worker_begin_duty())
 		return false;
 
-	if (!prepared)
-	{
-		before_shmem_exit(let_go, 0);
-		prepared = true;
-	}
+	prepare();
 	if (next_write <= now || wbc_memory_count_dirty() >= WRITE_SOON)
 		more = write_batch(now);
 	else if (next_purge <= now)
@@ -257,4 +265,27 @@ wbc_writeback_run(TimestampTz now, TimestampTz *next)
 
 	*next = Min(next_write, next_purge);
 	return more;
+}
+
+/*
+ * The loader ends: writes what there is to be written, within a moment.
+ */
+void
+wbc_writeback_finish(TimestampTz now)
+{
+	TimestampTz until = now + FINISH_TIME;
+	bool		more = true;
+
+	if (RecoveryInProgress() || !wbc_worker_begin_duty())
+		return;
+
+	prepare();
+	cursor = 0;
+	next_write = 0;
+	while (more && now < until)
+	{
+		more = write_batch(now);
+		now = GetCurrentTimestamp();
+	}
+	wbc_worker_end_duty();
 }

@@ -12,5 +12,6 @@
 #include "wbcache.h"
 
 extern bool wbc_writeback_run(TimestampTz now, TimestampTz *next);
+extern void wbc_writeback_finish(TimestampTz now);
 
 #endif							/* WBC_WRITEBACK_H */
