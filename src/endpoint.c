@@ -333,6 +333,22 @@ wbc_endpoint_is_current(void)
  */
 
 /*
+ * Is there an endpoint of this name?
+ */
+bool
+wbc_endpoint_exists(const char *name, int len)
+{
+	for (int i = 0; i < compiled.n; i++)
+	{
+		const char *mine = NameStr(compiled.endpoints[i]->name);
+
+		if (strlen(mine) == len && memcmp(mine, name, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Finds the endpoint of a key.  Returns false when there is none.
  */
 bool

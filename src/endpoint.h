@@ -86,6 +86,7 @@ typedef struct WbcRoute
 extern void wbc_endpoint_init(void);
 extern void wbc_endpoint_prepare(void);
 extern bool wbc_endpoint_route(const WbcKey *key, WbcRoute *route);
+extern bool wbc_endpoint_exists(const char *name, int len);
 extern void wbc_endpoint_report_no_route(const WbcKey *key) pg_attribute_noreturn();
 extern bool wbc_endpoint_may_read(WbcEndpoint *endpoint, Oid role);
 extern bool wbc_endpoint_may_write(WbcEndpoint *endpoint, Oid role);

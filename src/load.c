@@ -25,6 +25,7 @@
 #include "metrics.h"
 #include "miscadmin.h"
 #include "refresh.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -224,6 +225,8 @@ try_load(WbcRefresh *refresh, MemoryContext context, text **value,
 	}
 	PG_END_TRY();
 
+	/* A loader may have taken advisory locks for the session. */
+	LockReleaseSession(USER_LOCKMETHOD);
 	MemoryContextSwitchTo(TopMemoryContext);
 	return course;
 }

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "call.h"
 #include "commands/dbcommands.h"
 #include "error.h"
 #include "flight.h"
@@ -151,6 +152,8 @@ wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
 	wbc_memory_attach();
 	wbc_endpoint_prepare();
 
+	if (!OidIsValid(loader))
+		wbc_call_check_type(loader);
 	wbc_key_from_text(&plain, key);
 	if (wbc_endpoint_route(&plain, &read->route))
 		ereport(ERROR,
