@@ -220,23 +220,32 @@ complain(Charge *charge, Complaint complaint)
 	}
 }
 
-/*
- * Is the charge's fetcher running, or not to be started yet?  Says when to look
- * at it again.
- */
 static bool
-is_settled(Charge *charge, TimestampTz now)
+is_running(const Charge *charge)
 {
 	WbcWorker	worker;
 
 	if (charge->slot < 0)
 		return false;
-
 	wbc_worker_read(charge->slot, &worker);
-	if (worker.pid == 0 && worker.not_before <= now)
+	return worker.pid != 0;
+}
+
+/*
+ * Is the charge's fetcher not to be started yet?  Says when to look at it
+ * again.
+ */
+static bool
+is_held(Charge *charge, TimestampTz now)
+{
+	WbcWorker	worker;
+
+	if (charge->slot < 0)
 		return false;
-	charge->next_look = worker.pid != 0 ? now + RETRY_INTERVAL :
-		worker.not_before;
+	wbc_worker_read(charge->slot, &worker);
+	if (worker.not_before <= now)
+		return false;
+	charge->next_look = worker.not_before;
 	return true;
 }
 
@@ -248,10 +257,10 @@ look_after(Charge *charge, TimestampTz now)
 {
 	Oid			dbid;
 
-	if (is_settled(charge, now))
+	charge->next_look = now + RETRY_INTERVAL;
+	if (is_running(charge))
 		return;
 
-	charge->next_look = now + RETRY_INTERVAL;
 	dbid = find_database(charge->name);
 	if (charge->slot >= 0 && dbid != charge->dbid)
 		give_up(charge);
@@ -263,7 +272,7 @@ look_after(Charge *charge, TimestampTz now)
 	}
 	if (charge->slot < 0)
 		charge->slot = wbc_worker_slot(WBC_WORKER_FETCHER, dbid);
-	if (is_settled(charge, now))
+	if (is_running(charge) || is_held(charge, now))
 		return;
 	if (charge->slot < 0 || !wbc_flight_reserve_lane(dbid) ||
 		!start_fetcher(charge))

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "swr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -27,6 +28,7 @@ read_one(WbcRead *read, const text *key)
 {
 	WbcRead    *reads[1] = {read};
 
+	wbc_swr_prepare();
 	wbc_swr_begin(read, key, GetCurrentTimestamp());
 	if (!wbc_swr_look(read))
 		wbc_swr_fly(reads, 1);
@@ -166,8 +168,10 @@ look_at_all(Many *many, TimestampTz now)
 {
 	WbcRead    *read = palloc(sizeof(WbcRead));
 
+	wbc_swr_prepare();
 	for (int i = 0; i < many->n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (many->null_keys[i])
 			continue;
 		wbc_swr_begin(read, DatumGetTextPP(many->keys[i]), now);

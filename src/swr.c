@@ -34,6 +34,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 /*
  * For so long nobody else asks for a refresh that one reader has asked for.
@@ -67,16 +68,25 @@ has_source(const WbcRead *read)
 }
 
 /*
+ * To be called before the other functions, once for all reads that are
+ * answered together: they keep pointers to the endpoints, which the next call
+ * may free.
+ */
+void
+wbc_swr_prepare(void)
+{
+	wbc_shmem_require();
+	wbc_memory_attach();
+	wbc_endpoint_prepare();
+}
+
+/*
  * Starts a read: finds the key's endpoint and checks that the current role may
  * read it.  Throws what the user has to know.
  */
 void
 wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 {
-	wbc_shmem_require();
-	wbc_memory_attach();
-	wbc_endpoint_prepare();
-
 	wbc_key_from_text(&read->key, key);
 	if (!wbc_endpoint_route(&read->key, &read->route))
 		wbc_endpoint_report_no_route(&read->key);
@@ -329,7 +339,8 @@ answer_without_flight(WbcRead *read)
 	if (!has_source(read))
 	{
 		read->status = read->bypass ? WBC_STATUS_BYPASS : WBC_STATUS_MISS;
-		read->note = "the endpoint has no upstream; nothing was set";
+		if (!read->bypass)
+			read->note = "the endpoint has no upstream; nothing was set";
 		wbc_metrics_count(read->bypass ? &counters(read)->bypasses :
 						  &counters(read)->misses);
 		return true;
@@ -359,8 +370,11 @@ look_again(void *arg)
 static bool
 expect_worker(void)
 {
-	return wbc_guc_lists_database(get_database_name(MyDatabaseId)) &&
-		wbc_flight_reserve_lane(MyDatabaseId);
+	if (!wbc_guc_lists_database(get_database_name(MyDatabaseId)) ||
+		!wbc_flight_reserve_lane(MyDatabaseId))
+		return false;
+	wbc_worker_wake_launcher();
+	return true;
 }
 
 static void

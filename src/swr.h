@@ -39,6 +39,7 @@ typedef struct WbcRead
 	bool		started_flight;
 } WbcRead;
 
+extern void wbc_swr_prepare(void);
 extern void wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now);
 extern bool wbc_swr_look(WbcRead *read);
 extern void wbc_swr_fly(WbcRead **reads, int n);

@@ -98,18 +98,37 @@ wbc_worker_slot(WbcWorkerKind kind, Oid dbid)
 	return slot;
 }
 
+/* Hold the lock. */
+static void
+wake_launcher(void)
+{
+	int			launcher = find(WBC_WORKER_LAUNCHER, InvalidOid);
+
+	if (launcher >= 0 && workers[launcher].pid != 0)
+		SetLatch(&ProcGlobal->allProcs[workers[launcher].procno].procLatch);
+}
+
 static void
 go_out(int code, Datum arg)
 {
 	WbcWorker  *me = &workers[DatumGetInt32(arg)];
-	int			launcher;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (me->pid == MyProcPid)
 		me->pid = 0;
-	launcher = find(WBC_WORKER_LAUNCHER, InvalidOid);
-	if (launcher >= 0 && workers[launcher].pid != 0)
-		SetLatch(&ProcGlobal->allProcs[workers[launcher].procno].procLatch);
+	wake_launcher();
+	LWLockRelease(lock);
+}
+
+/*
+ * Somebody waits for a worker that was never started: lets the launcher look
+ * now, and not when its time has come.
+ */
+void
+wbc_worker_wake_launcher(void)
+{
+	LWLockAcquire(lock, LW_SHARED);
+	wake_launcher();
 	LWLockRelease(lock);
 }
 
