@@ -313,7 +313,7 @@ CREATE FUNCTION wbcache.set(
 COMMENT ON FUNCTION wbcache.set(text, json, interval, interval, text[], bigint) IS
 'Stores a value when the transaction commits, unless somebody else''s invalidation of the key or of one of its tags is committed before. The transaction''s own invalidations before it do no harm, those after it do.
 key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all. lease: what acquire() gave; the value is then stored under the generations of that moment, if they still hold at the commit, with the tags of the endpoint, and all who wait for it get it.
-Errors: WB006 the lease is not valid any more; 22023 no key, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
+Errors: WB006 the lease is not valid any more; 22023 no key, an empty tag, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 too many tags, or the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
 
 CREATE FUNCTION wbcache.acquire(
 	key text,

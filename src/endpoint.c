@@ -6,7 +6,7 @@
  *
  * Layer 3.  Each process compiles the whole table wbcache.endpoint once and
  * routes from its own memory; nothing is shared and nothing is locked.  The
- * table's triggers (endpoint_ddl.c) send a relcache invalidation of the table
+ * table's triggers (endpoint_trigger.c) send a relcache invalidation of the table
  * with every change.  What arrives here is only counted; the next
  * wbc_endpoint_prepare() compiles anew.
  *
@@ -23,8 +23,9 @@
  *   taken a stamp asks wbc_endpoint_is_current() before he relies on it.
  *
  * - Rows that the current transaction has written may vanish with it, and
- *   their counters may be given up when it commits.  They have no counters of
- *   their own yet, and the table is compiled anew after the transaction.
+ *   counters of their name may be given up when it commits.  So they have no
+ *   counters of their own yet.  A process gets its own invalidations too, be
+ *   it at commit or at abort, and compiles anew after either.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,7 +60,6 @@ typedef struct Compiled
 	MemoryContext context;		/* holds all that is pointed to */
 	uint64		changes;		/* valid while it equals the global one */
 	WbcStamp	stamp;			/* of the table, taken before the scan */
-	bool		provisional;	/* has rows of the current transaction */
 	int			n;
 	int			size;
 	WbcEndpoint **endpoints;
@@ -96,29 +96,6 @@ role_callback(Datum arg, int cacheid, uint32 hashvalue)
 	role_changes++;
 }
 
-static void
-xact_callback(XactEvent event, void *arg)
-{
-	if (likely(!compiled.provisional))
-		return;
-
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-		case XACT_EVENT_PARALLEL_COMMIT:
-		case XACT_EVENT_PARALLEL_ABORT:
-			compiled.provisional = false;
-			changes++;
-			break;
-		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
-		case XACT_EVENT_PARALLEL_PRE_COMMIT:
-			break;
-	}
-}
-
 /*
  * Called once, from _PG_init.  A database's owner is a member of
  * pg_database_owner, hence DATABASEOID.
@@ -130,7 +107,6 @@ wbc_endpoint_init(void)
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, role_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(DATABASEOID, role_callback, (Datum) 0);
-	RegisterXactCallback(xact_callback, NULL);
 }
 
 /* ----------------------------------------------------------------
@@ -148,9 +124,8 @@ add_row(Compiled *new, Relation table, HeapTuple tuple)
 	if (!wbc_endpoint_row_try_compile(&row, endpoint))
 		return;
 
-	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
-		new->provisional = true;
-	else if (wbc_shmem_is_ready())
+	if (wbc_shmem_is_ready() &&
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
 		endpoint->metrics = wbc_metrics_endpoint_slot(MyDatabaseId,
 													  NameStr(endpoint->name));
 
@@ -265,7 +240,9 @@ compile(Compiled *new)
 
 /*
  * Puts a newly compiled table in place of the old one.  The new one lives in
- * the caller's context until it is complete, so that an error frees it.
+ * the caller's context until it is complete, so that an error frees it.  The
+ * old one may still be in use, by a read that runs a loader in its own
+ * transaction, which reads: it goes when the transaction ends.
  */
 static void
 rebuild(void)
@@ -284,15 +261,15 @@ rebuild(void)
 	MemoryContextSwitchTo(caller);
 
 	if (compiled.context != NULL)
-		MemoryContextDelete(compiled.context);
+		MemoryContextSetParent(compiled.context, TopTransactionContext);
 	MemoryContextSetParent(new.context, CacheMemoryContext);
 	compiled = new;
 }
 
 /*
  * Makes sure that what follows in this command goes by the endpoints of now.
- * To be called, within a transaction, before the other functions; endpoints
- * that were routed to before are no longer valid.
+ * To be called, within a transaction, before the other functions.  Endpoints
+ * that were routed to before are good until the transaction ends.
  *
  * Costs a look at the queue of invalidations when nothing has changed.  May
  * wait for a lock on the table for wbcache.max_wait, and throw.

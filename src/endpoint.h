@@ -26,8 +26,8 @@ typedef enum WbcOnInvalidate
 } WbcOnInvalidate;
 
 /*
- * One row of wbcache.endpoint, compiled.  Backend-local; valid until the next
- * call of wbc_endpoint_prepare() in this process.  TTLs are in microseconds.
+ * One row of wbcache.endpoint, compiled.  Backend-local; valid until the
+ * end of the transaction in which it was routed to.  TTLs are in microseconds.
  */
 typedef struct WbcEndpoint
 {

@@ -7,7 +7,7 @@
  * written (by the table's trigger) and when it is read; so whatever is in the
  * table can be used without further checks.
  *
- * Nothing here looks at other rows: see endpoint_ddl.c for that.
+ * Nothing here looks at other rows: see endpoint_trigger.c for that.
  *
  *-------------------------------------------------------------------------
  */

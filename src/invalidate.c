@@ -52,6 +52,21 @@ begin_write(const text *from, WbcKey *key, WbcRoute *route)
 				 errhint("Ask the endpoint's owner to add your role to its writers.")));
 }
 
+/*
+ * The stripe of a tag the user named.  Throws when it is empty.
+ */
+static uint32
+stripe_of_tag(const text *tag)
+{
+	if (VARSIZE_ANY_EXHDR(tag) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tag is empty"),
+				 errhint("Give a tag such as 'game:42'.")));
+	return wbc_generation_stripe_of_tag(MyDatabaseId, VARDATA_ANY(tag),
+										VARSIZE_ANY_EXHDR(tag));
+}
+
 Datum
 wbcache_invalidate(PG_FUNCTION_ARGS)
 {
@@ -77,20 +92,20 @@ wbcache_invalidate_own(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * An endpoint's name is a tag of all its keys.
+ */
 Datum
 wbcache_invalidate_tag(PG_FUNCTION_ARGS)
 {
 	text	   *tag = PG_GETARG_TEXT_PP(0);
 
 	wbc_shmem_require();
-	if (VARSIZE_ANY_EXHDR(tag) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tag is empty"),
-				 errhint("Give a tag such as 'game:42'.")));
-	wbc_pending_invalidate(wbc_generation_stripe_of_tag(MyDatabaseId,
-														VARDATA_ANY(tag),
-														VARSIZE_ANY_EXHDR(tag)));
+	wbc_endpoint_prepare();
+	wbc_pending_invalidate(stripe_of_tag(tag));
+	if (wbc_endpoint_exists(VARDATA_ANY(tag), VARSIZE_ANY_EXHDR(tag)))
+		wbc_pending_invalidate(wbc_generation_stripe_of_endpoint(MyDatabaseId,
+																 text_to_cstring(tag)));
 	PG_RETURN_VOID();
 }
 
@@ -141,8 +156,6 @@ add_tags(WbcStamp *stamp, ArrayType *tags)
 					  &elements, &nulls, &n);
 	for (int i = 0; i < n; i++)
 	{
-		text	   *tag;
-
 		if (nulls[i])
 			continue;
 		if (stamp->n >= WBC_STAMP_MAX)
@@ -152,11 +165,8 @@ add_tags(WbcStamp *stamp, ArrayType *tags)
 					 errdetail("A value carries at most %d tags, those of its endpoint included.",
 							   WBC_TAGS_MAX),
 					 errhint("Pass fewer tags.")));
-		tag = DatumGetTextPP(elements[i]);
 		wbc_generation_stamp_add(stamp,
-								 wbc_generation_stripe_of_tag(MyDatabaseId,
-															  VARDATA_ANY(tag),
-															  VARSIZE_ANY_EXHDR(tag)));
+								 stripe_of_tag(DatumGetTextPP(elements[i])));
 	}
 }
 

@@ -306,19 +306,21 @@ man(const Charge *charge, Post *post, TimestampTz now, TimestampTz *next_look)
 	return true;
 }
 
+/* Does every worker run that should, and no other? */
 static bool
-is_all_settled(Charge *charge, TimestampTz now)
+is_complete(const Charge *charge)
 {
-	bool		settled = true;
-
 	for (int i = 0; i < POSTS; i++)
 	{
-		if (i <= wbc_guc_loaders)
-			settled &= is_settled(&charge->posts[i], now, &charge->next_look);
-		else
-			settled &= charge->posts[i].slot < 0;
+		const Post *post = &charge->posts[i];
+		WbcWorker	worker = {0};
+
+		if (post->slot >= 0)
+			wbc_worker_read(post->slot, &worker);
+		if ((worker.pid != 0) != (i <= wbc_guc_loaders))
+			return false;
 	}
-	return settled;
+	return true;
 }
 
 /*
@@ -331,7 +333,7 @@ look_after(Charge *charge, TimestampTz now)
 	Oid			dbid;
 
 	charge->next_look = now + RETRY_INTERVAL;
-	if (is_all_settled(charge, now))
+	if (is_complete(charge))
 		return;
 
 	dbid = find_database(charge->name);

@@ -60,8 +60,14 @@
 /* The DSA keeps objects up to 8 kB in blocks of this size. */
 #define DSA_BLOCK_SIZE		(64 * 1024)
 
-/* Turns of the clock before windows are cleared. */
-#define CLOCK_TRIES			6
+/*
+ * Turns of the clock before windows are cleared.  Each doubles what it evicts,
+ * all for nothing where memory is in pieces.
+ */
+#define CLOCK_TRIES			3
+
+/* Most windows: to clear one takes a look at all sets, and must be worth it. */
+#define WINDOWS_MAX			512
 
 /* All of it: partition lock. */
 typedef struct Bucket
@@ -526,7 +532,8 @@ evict_window(Size window)
 static dsa_pointer
 allocate(Size size)
 {
-	Size		window = size + 2 * DSA_BLOCK_SIZE;
+	Size		window = Max(size + 2 * DSA_BLOCK_SIZE,
+							 memory->dsa_size / WINDOWS_MAX);
 	Size		wanted = size;
 	dsa_pointer pointer;
 

@@ -18,6 +18,8 @@
  * invalidations that the transaction made before it, not those made after it,
  * and nobody else's.  So a stripe that is listed already is listed again only
  * if a set() came in between; "latest" knows the last mention of each stripe.
+ * A set() lists the stripe of its key as well, but that does no harm to values
+ * set before it: they are of other keys, or replaced.
  *
  * The commit callback can't throw: the core would turn that into a PANIC.  All
  * that it needs was allocated when the operations were listed, and what it
@@ -41,6 +43,7 @@
 typedef enum OpKind
 {
 	OP_INVALIDATE,
+	OP_REPLACE,					/* a set() is about to follow */
 	OP_DELETE,
 	OP_SET,
 	OP_FORGET_ENDPOINT
@@ -50,9 +53,9 @@ typedef struct Op
 {
 	OpKind		kind;
 	int			nest_level;		/* of the subtransaction it belongs to */
-	uint32		stripe;			/* OP_INVALIDATE */
-	int			previous;		/* OP_INVALIDATE: last mention of the stripe
-								 * before this one, or -1 */
+	uint32		stripe;			/* OP_INVALIDATE, OP_REPLACE */
+	int			previous;		/* last mention of the stripe before this one,
+								 * or -1; always -1 for OP_REPLACE */
 	void	   *object;			/* WbcKey, WbcPendingValue or a name */
 } Op;
 
@@ -122,10 +125,39 @@ append_op(OpKind kind, void *object)
 	return op;
 }
 
+static inline bool
+is_mention(const Op *op)
+{
+	return op->kind == OP_INVALIDATE || op->kind == OP_REPLACE;
+}
+
 static Mention *
 find_mention(uint32 stripe)
 {
 	return hash_search(latest, &stripe, HASH_FIND, NULL);
+}
+
+static void
+list_stripe(OpKind kind, uint32 stripe)
+{
+	Mention    *mention;
+	Op		   *op;
+	bool		found;
+
+	reserve_op();
+	if (hash_get_num_entries(latest) >= WBC_PENDING_STRIPES_MAX &&
+		find_mention(stripe) == NULL)
+		stripe = WBC_STRIPE_EVERYONE;
+	mention = hash_search(latest, &stripe, HASH_ENTER, &found);
+	if (found && (kind == OP_REPLACE || mention->op > last_set))
+		return;
+
+	op = append_op(kind, NULL);
+	op->stripe = stripe;
+	op->previous = found ? mention->op : -1;
+	mention->op = nops - 1;
+	if (begun && !found)
+		wbc_generation_begin(stripe);
 }
 
 /*
@@ -135,23 +167,7 @@ find_mention(uint32 stripe)
 void
 wbc_pending_invalidate(uint32 stripe)
 {
-	Mention    *mention;
-	Op		   *op;
-	bool		found;
-
-	reserve_op();
-	if (hash_get_num_entries(latest) >= WBC_PENDING_STRIPES_MAX)
-		stripe = WBC_STRIPE_EVERYONE;
-	mention = hash_search(latest, &stripe, HASH_ENTER, &found);
-	if (found && mention->op > last_set)
-		return;
-
-	op = append_op(OP_INVALIDATE, NULL);
-	op->stripe = stripe;
-	op->previous = found ? mention->op : -1;
-	mention->op = nops - 1;
-	if (begun && !found)
-		wbc_generation_begin(stripe);
+	list_stripe(OP_INVALIDATE, stripe);
 }
 
 void
@@ -173,7 +189,7 @@ wbc_pending_set(const WbcPendingValue *value)
 
 	wbc_memory_attach();
 	if (value->lease == 0)
-		wbc_pending_invalidate(wbc_generation_stripe_of_key(&value->key));
+		list_stripe(OP_REPLACE, wbc_generation_stripe_of_key(&value->key));
 
 	reserve_op();
 	bytes = MemoryContextAllocHuge(context, Max(value->value_len, 1));
@@ -232,7 +248,7 @@ wbc_pending_touches(int n, const uint32 *stripe)
 	return false;
 }
 
-/* Was none of its stripes listed after this set()? */
+/* Was none of its stripes invalidated after this set()? */
 static bool
 set_survives(int op)
 {
@@ -242,7 +258,8 @@ set_survives(int op)
 	{
 		const Mention *mention = find_mention(value->stamp.stripe[i]);
 
-		if (mention != NULL && mention->op > op)
+		if (mention != NULL && mention->op > op &&
+			ops[mention->op].kind == OP_INVALIDATE)
 			return false;
 	}
 	return true;
@@ -279,7 +296,7 @@ cut_last_op(void)
 {
 	const Op   *op = &ops[--nops];
 
-	if (op->kind != OP_INVALIDATE)
+	if (!is_mention(op))
 		return;
 	if (op->previous >= 0)
 	{
@@ -342,7 +359,7 @@ subxact_callback(SubXactEvent event, SubTransactionId my_id,
 static inline bool
 is_first_mention(const Op *op)
 {
-	return op->kind == OP_INVALIDATE && op->previous < 0;
+	return is_mention(op) && op->previous < 0;
 }
 
 static void
@@ -440,6 +457,7 @@ apply_all(TimestampTz now)
 		switch (ops[i].kind)
 		{
 			case OP_INVALIDATE:
+			case OP_REPLACE:
 				break;
 			case OP_DELETE:
 				wbc_memory_remove(ops[i].object);

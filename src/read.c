@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "guc.h"
+#include "miscadmin.h"
 #include "swr.h"
 #include "ttl.h"
 #include "utils/array.h"
@@ -43,6 +44,7 @@ finish_one(WbcRead *read)
 static void
 read_one(WbcRead *read, const text *key)
 {
+	wbc_swr_prepare();
 	wbc_swr_begin(read, key, GetCurrentTimestamp());
 	finish_one(read);
 }
@@ -70,6 +72,7 @@ wbcache_get_with_swr(PG_FUNCTION_ARGS)
 	rules.soft_ttl = wbc_ttl_soft(PG_GETARG_INTERVAL_P(2));
 	rules.hard_ttl = wbc_ttl_hard(PG_GETARG_INTERVAL_P(3));
 	wbc_ttl_check_order(rules.soft_ttl, rules.hard_ttl);
+	wbc_swr_prepare();
 	wbc_swr_begin_ad_hoc(&read, PG_GETARG_TEXT_PP(0), &rules,
 						 PG_GETARG_OID(1), GetCurrentTimestamp());
 	finish_one(&read);
@@ -190,6 +193,7 @@ acquire(WbcRead *read, const text *key, int64 lease_time)
 
 	do
 	{
+		wbc_swr_prepare();
 		wbc_swr_begin(read, key, now);
 		wbc_swr_check_lease(read);
 		read->lease_time = lease_time;
@@ -262,8 +266,10 @@ look_at_all(Many *many, TimestampTz now)
 {
 	WbcRead    *read = palloc(sizeof(WbcRead));
 
+	wbc_swr_prepare();
 	for (int i = 0; i < many->n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (many->null_keys[i])
 			continue;
 		wbc_swr_begin(read, DatumGetTextPP(many->keys[i]), now);

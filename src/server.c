@@ -200,9 +200,9 @@ read_int(const char *option, const char *value, int flags, int min, int max)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("value \"%s\" is out of range for option \"%s\"",
 						value, option),
-				 errdetail("The valid range is %d%s to %d%s.",
-						   min, flags == GUC_UNIT_MS ? " ms" : "",
-						   max, flags == GUC_UNIT_MS ? " ms" : "")));
+				 errhint("Give a value from %d%s to %d%s.",
+						 min, flags == GUC_UNIT_MS ? " ms" : "",
+						 max, flags == GUC_UNIT_MS ? " ms" : "")));
 	return result;
 }
 

@@ -37,6 +37,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 /*
  * For so long nobody else asks for a refresh that one reader has asked for.
@@ -90,6 +91,18 @@ start_read(WbcRead *read, TimestampTz now)
 }
 
 /*
+ * To be called before the other functions, once for all reads that are
+ * answered together.
+ */
+void
+wbc_swr_prepare(void)
+{
+	wbc_shmem_require();
+	wbc_memory_attach();
+	wbc_endpoint_prepare();
+}
+
+/*
  * Starts a read: finds the key's endpoint and checks that the current role may
  * read it.  Throws what the user has to know.
  */
@@ -102,7 +115,6 @@ wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 	wbc_memory_prefetch(&read->key);
 	wbc_generation_prefetch(&read->key);
 
-	wbc_endpoint_prepare();
 	if (!wbc_endpoint_route(&read->key, &read->route))
 		wbc_endpoint_report_no_route(&read->key);
 	if (!wbc_endpoint_may_read(read->route.endpoint, GetUserId()))
@@ -147,10 +159,6 @@ wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
 					 Oid loader, TimestampTz now)
 {
 	WbcKey		plain;
-
-	wbc_shmem_require();
-	wbc_memory_attach();
-	wbc_endpoint_prepare();
 
 	if (!OidIsValid(loader))
 		wbc_call_check_type(loader);
@@ -557,7 +565,8 @@ static void
 answer_nothing(WbcRead *read)
 {
 	read->status = read->bypass ? WBC_STATUS_BYPASS : WBC_STATUS_MISS;
-	read->note = "the endpoint has no source; nothing was set";
+	if (!read->bypass)
+		read->note = "the endpoint has no source; nothing was set";
 	wbc_metrics_count(read->bypass ? &counters(read)->bypasses :
 					  &counters(read)->misses);
 }
@@ -584,8 +593,11 @@ look_again(void *arg)
 static bool
 expect_worker(void)
 {
-	return wbc_guc_lists_database(get_database_name(MyDatabaseId)) &&
-		wbc_flight_reserve_lane(MyDatabaseId);
+	if (!wbc_guc_lists_database(get_database_name(MyDatabaseId)) ||
+		!wbc_flight_reserve_lane(MyDatabaseId))
+		return false;
+	wbc_worker_wake_launcher();
+	return true;
 }
 
 static void

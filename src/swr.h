@@ -45,6 +45,7 @@ typedef struct WbcRead
 	bool		started_flight;
 } WbcRead;
 
+extern void wbc_swr_prepare(void);
 extern void wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now);
 extern void wbc_swr_begin_ad_hoc(WbcRead *read, const text *key,
 								 WbcEndpoint *rules, Oid loader,

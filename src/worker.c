@@ -115,11 +115,20 @@ wbc_worker_slot(WbcWorkerKind kind, Oid dbid, int number)
 	return slot;
 }
 
+/* Hold the lock. */
+static void
+wake_launcher(void)
+{
+	int			launcher = find(WBC_WORKER_LAUNCHER, InvalidOid, 0);
+
+	if (launcher >= 0 && workers[launcher].pid != 0)
+		SetLatch(&ProcGlobal->allProcs[workers[launcher].procno].procLatch);
+}
+
 static void
 go_out(int code, Datum arg)
 {
 	WbcWorker  *me = &workers[DatumGetInt32(arg)];
-	int			launcher;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (me->pid == MyProcPid)
@@ -127,9 +136,19 @@ go_out(int code, Datum arg)
 		me->pid = 0;
 		me->on_duty = false;
 	}
-	launcher = find(WBC_WORKER_LAUNCHER, InvalidOid, 0);
-	if (launcher >= 0 && workers[launcher].pid != 0)
-		SetLatch(&ProcGlobal->allProcs[workers[launcher].procno].procLatch);
+	wake_launcher();
+	LWLockRelease(lock);
+}
+
+/*
+ * Somebody waits for a worker that was never started: lets the launcher look
+ * now, and not when its time has come.
+ */
+void
+wbc_worker_wake_launcher(void)
+{
+	LWLockAcquire(lock, LW_SHARED);
+	wake_launcher();
 	LWLockRelease(lock);
 }
 

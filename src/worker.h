@@ -43,6 +43,7 @@ extern void wbc_worker_end_duty(void);
 extern void wbc_worker_hold(int slot, TimestampTz until);
 extern void wbc_worker_forget(int slot);
 extern void wbc_worker_read(int slot, WbcWorker *copy);
+extern void wbc_worker_wake_launcher(void);
 extern void wbc_worker_stop_for_drop(Oid dbid, TimestampTz now);
 
 #endif							/* WBC_WORKER_H */

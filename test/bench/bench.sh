@@ -52,6 +52,7 @@ listen_addresses = '127.0.0.1'
 port = $1
 shared_buffers = '128MB'
 max_connections = 150
+fsync = off
 jit = off
 autovacuum = off
 checkpoint_timeout = '1h'
@@ -122,8 +123,8 @@ bench_conninfo() {
     "$1" "$bench_pg_port" "$2"
 }
 
-# Keys may share a stripe, one pair in a million; setting one of the two then takes out the value of the other. With a
-# thousand keys that happens to every third choice of them, and another choice is made.
+# Keys may share a stripe, one pair in a million; setting one of the two then takes out the value of the other. A
+# thousand keys are half a million pairs, so more than a third of all choices of them won't do; another is tried then.
 bench_load_wbcache() {
   local log=$WBC_WORK/results/bench-load.log
   for bench_first_key in 1 1001 2001 3001 4001 5001 6001 7001; do
@@ -198,6 +199,7 @@ END
 
 bench_inside() {
   ROUNDS=$1 SECONDS_EACH=$2 CLIENTS=$3
+  wbc_say "building, and starting PostgreSQL and Redis" >&2
   wbc_build
   bench_build
   wbc_tree_create

@@ -321,8 +321,8 @@ give_up(int signo)
 static void
 usage(void)
 {
-	fputs("usage: bench_client [-k first-key] [-c clients] [-t seconds] case target\n"
-		  "       bench_client [-k first-key] -l case target\n", stderr);
+	fputs("usage: bench_client [-k first] [-c clients] [-t seconds] case target\n"
+		  "       bench_client [-k first] -l case target\n", stderr);
 	exit(2);
 }
 

@@ -20,6 +20,7 @@ told=
 
 main() {
   local place
+  [ -z "${FIXTURES:-}" ] || [ -r "$FIXTURES" ] || wbc_fail "FIXTURES: can't read $FIXTURES"
   place=$(demo_place)
   if demo_stop; then
     wbc_say "The demo that was running is stopped; this one takes its place."
@@ -50,10 +51,10 @@ main_inside() {
   told=1
 }
 
-# What the server and the upstream had to say, if the story broke off.
+# What the server and the upstream had to say, if the story broke off by itself. The status is that of wbc_on_exit.
 show_logs() {
   local file
-  [ -z "$told" ] || return 0
+  [ -z "$told" ] && [ "$status" -lt 128 ] || return 0
   for file in "$WBC_WORK/$INSTANCE/server.log" "$WBC_WORK/upstream.log"; do
     [ ! -s "$file" ] || { echo "--- end of $(basename "$file")" && tail -n 15 "$file"; } >&2
   done

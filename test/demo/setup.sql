@@ -14,32 +14,81 @@ SELECT wbcache.create_endpoint('props_categories',
   soft_ttl => '2 s', hard_ttl => '10 min',
   tags => ARRAY['game:{fixture_id}']);
 
-CREATE SCHEMA demo;
+-- A key without an upstream, always fresh. A session that has asked for it once is warm: what it measures next isn't the
+-- loading of catalogs.
+SELECT wbcache.create_endpoint('demo_warm_up', pattern => 'demo:warm-up', soft_ttl => '1 day');
+SELECT wbcache.set('demo:warm-up', '{}');
 
--- The answers of many clients at once.
-CREATE UNLOGGED TABLE demo.answer (digest text, started timestamptz, finished timestamptz);
+CREATE SCHEMA demo;
 
 CREATE FUNCTION demo.key(fixture_id text) RETURNS text LANGUAGE sql IMMUTABLE AS
   $$ SELECT 'props:categories:' || fixture_id $$;
 
--- One lookup as a client would see it: its status, or the error, and how long it took in microseconds.
-CREATE FUNCTION demo.ask(key text, OUT status text, OUT microseconds numeric, OUT bytes int)
+-- One lookup as a client would see it: status, time it took, size of the value; or the status "error" with its words.
+CREATE FUNCTION demo.ask(key text, OUT status text, OUT microseconds numeric, OUT bytes int, OUT error text)
 LANGUAGE plpgsql AS $$
 DECLARE
   answer record;
-  started timestamptz := clock_timestamp();
+  detail text;
+  started timestamptz;
+  finished timestamptz;
 BEGIN
   BEGIN
-    SELECT * INTO answer FROM wbcache.lookup(key);
+    started := clock_timestamp();
+    answer := wbcache.lookup(key);
+    finished := clock_timestamp();
     status := answer.status;
     bytes := octet_length(answer.value::text);
   EXCEPTION WHEN OTHERS THEN
-    status := 'error: ' || SQLERRM;
+    finished := clock_timestamp();
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+    status := 'error';
+    error := concat_ws('. ', SQLERRM, nullif(detail, ''));
   END;
-  microseconds := round(extract(epoch FROM clock_timestamp() - started) * 1e6);
+  microseconds := round(extract(epoch FROM finished - started) * 1e6);
 END $$;
 
--- The same, and how long after it the key was fresh again, in microseconds.
+-- The mean time of a call of get in a row of them, in microseconds.
+CREATE FUNCTION demo.mean_get(key text, calls int) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+  started timestamptz := clock_timestamp();
+BEGIN
+  FOR i IN 1 .. calls LOOP
+    PERFORM wbcache.get(key);
+  END LOOP;
+  RETURN extract(epoch FROM clock_timestamp() - started) * 1e6 / calls;
+END $$;
+
+-- One client of many: asks at the given time, and keeps a digest of what it got.
+CREATE UNLOGGED TABLE demo.answer (digest text, started timestamptz, finished timestamptz);
+
+CREATE FUNCTION demo.ask_at(key text, start timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  started timestamptz;
+  finished timestamptz;
+  value json;
+BEGIN
+  value := wbcache.get('demo:warm-up');
+  PERFORM pg_sleep_until(start);
+  started := clock_timestamp();
+  value := wbcache.get(key);
+  finished := clock_timestamp();
+  -- Writing would take the processor from those who still wait.
+  PERFORM pg_sleep(1);
+  INSERT INTO demo.answer VALUES (md5(value::text), started, finished);
+END $$;
+
+-- Returns when the value of a key is past its soft TTL.
+CREATE FUNCTION demo.grow_stale(key text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  fresh_for interval;
+BEGIN
+  PERFORM demo.ask_until_fresh(key);
+  SELECT ttl INTO fresh_for FROM wbcache.lookup(key);
+  PERFORM pg_sleep_for(fresh_for + interval '10 ms');
+END $$;
+
+-- One lookup, and how long after it the key was fresh, in microseconds.
 CREATE FUNCTION demo.ask_until_fresh(key text, OUT status text, OUT microseconds numeric, OUT refreshed numeric)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -50,28 +99,4 @@ BEGIN
     PERFORM pg_sleep(0.005);
   END LOOP;
   refreshed := round(extract(epoch FROM clock_timestamp() - started) * 1e6);
-END $$;
-
--- One client of many: keeps a digest of what it got.
-CREATE FUNCTION demo.ask_and_note(key text) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  started timestamptz := clock_timestamp();
-  value json := wbcache.get(key);
-  finished timestamptz := clock_timestamp();
-BEGIN
-  INSERT INTO demo.answer VALUES (md5(value::text), started, finished);
-END $$;
-
--- The median time of one call of get in a row of them, in microseconds.
-CREATE FUNCTION demo.median_get(key text, calls int) RETURNS numeric LANGUAGE plpgsql AS $$
-DECLARE
-  times float8[];
-  started timestamptz;
-BEGIN
-  FOR i IN 1 .. calls LOOP
-    started := clock_timestamp();
-    PERFORM wbcache.get(key);
-    times[i] := extract(epoch FROM clock_timestamp() - started) * 1e6;
-  END LOOP;
-  RETURN (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY t) FROM unnest(times) t);
 END $$;

@@ -4,8 +4,8 @@
 story() {
   choose_fixtures
   wbc_say ""
-  wbc_say "PostgreSQL $(sql -c "SHOW server_version" | cut -d' ' -f1), wbcache in shared memory, an upstream that takes $LATENCY_MS ms for an answer."
-  wbc_say "The fixtures come from ${FIXTURES_FROM}; all prices are made up."
+  wbc_say "PostgreSQL $(sql -c "SHOW server_version" | cut -d ' ' -f 1) with wbcache, and an upstream that takes $LATENCY_MS ms for an answer."
+  wbc_say "Fixtures: $FIXTURES_FROM. All prices are made up."
   chapter_cold
   chapter_hot
   chapter_herd
@@ -45,26 +45,26 @@ for fixture in fixtures[:8]:
   [ "${#lines[@]}" -eq 9 ] || wbc_fail "the upstream has too few active fixtures for the demo (8 are needed)"
   FIXTURE_NAME=${lines[0]}
   FIXTURE_IDS=("${lines[@]:1}")
-  FIXTURES_FROM="teams and leagues that exist"
-  [ -z "${FIXTURES:-}" ] || FIXTURES_FROM="the schedule $(basename "$FIXTURES")"
+  FIXTURES_FROM="teams and leagues that exist, kick-off times around now"
+  [ -z "${FIXTURES:-}" ] || FIXTURES_FROM="the real schedule in $(basename "$FIXTURES"), seen from the middle of its season"
 }
 
-# ask ID: sets STATUS (or the error), TIME and BYTES, as seen by a session that has asked something before.
+# ask ID: sets STATUS, TIME, BYTES and ERROR, as seen by a session that has asked something before.
 ask() {
-  local microseconds
-  IFS='|' read -r STATUS microseconds BYTES < <(
-    sql -c "SELECT FROM demo.ask('no:such:endpoint')" -c "SELECT * FROM demo.ask(demo.key('$1'))"
-  )
+  local answer microseconds
+  answer=$(sql -c "SELECT FROM demo.ask('demo:warm-up')" -c "SELECT * FROM demo.ask(demo.key('$1'))")
+  IFS='|' read -r STATUS microseconds BYTES ERROR <<<"$answer"
   TIME=$(readable "$microseconds")
 }
 
 # readable MICROSECONDS
 readable() {
   awk -v t="$1" 'BEGIN {
-    if (t < 100) printf "%.1f µs\n", t
+    if (t < 10) printf "%.1f µs\n", t
     else if (t < 1000) printf "%d µs\n", t
     else if (t < 10000) printf "%.1f ms\n", t / 1000
-    else printf "%d ms\n", t / 1000
+    else if (t < 2000000) printf "%d ms\n", t / 1000
+    else printf "%.1f s\n", t / 1e6
   }'
 }
 
@@ -79,9 +79,9 @@ requests_since() {
   if [ "$n" -eq 1 ]; then echo "1 upstream request"; else echo "$n upstream requests"; fi
 }
 
-# Waits until the value of the first fixture is past its soft TTL of two seconds.
+# Waits until the value of the first fixture is past its soft TTL.
 grow_stale() {
-  sleep 2.2
+  sql -c "SELECT demo.grow_stale(demo.key('${FIXTURE_IDS[0]}'))" >/dev/null
 }
 
 chapter_cold() {
@@ -96,22 +96,25 @@ chapter_cold() {
 chapter_hot() {
   local id=${FIXTURE_IDS[0]} inside outside
   chapter "2. The same key, hot"
-  inside=$(sql -c "SELECT demo.median_get(demo.key('$id'), 10000)")
+  inside=$(sql -c "SELECT demo.mean_get(demo.key('$id'), 10000)")
   outside=$(mean_get "$id")
-  fact "one get inside the server, median of 10,000" "$(readable "$inside")"
+  fact "one get inside the server, mean of 10,000" "$(readable "$inside")"
   fact "one get over a connection, mean of one client for 1 s" "$(readable "$outside")"
 }
 
-# mean_get ID: mean microseconds of a prepared get, with the way to the server and back.
+# mean_get ID: microseconds of a prepared get, with the way to the server and back.
 mean_get() {
-  printf "SELECT wbcache.get('props:categories:%s');\n" "$1" >"$WBC_WORK/tmp/get.sql"
-  clients -c 1 -T 1 -M prepared -f "$WBC_WORK/tmp/get.sql" |
-    awk '/^latency average/ { print $4 * 1000 }'
+  clients "$1" "SELECT wbcache.get(:key)" -c 1 -T 1 | awk '/^latency average/ { print $4 * 1000 }'
 }
 
+# clients ID STATEMENT OPTION...: pgbench; the statement sees the key as a parameter.
 clients() {
-  pgbench -n -h "$WBC_WORK/$INSTANCE" -p 5432 -U postgres "$@" "$DATABASE" 2>"$WBC_WORK/tmp/pgbench.log" || {
-    cat "$WBC_WORK/tmp/pgbench.log" >&2
+  local key=props:categories:$1 script=$WBC_WORK/tmp/clients.sql log=$WBC_WORK/tmp/clients.log
+  printf '%s;\n' "$2" >"$script"
+  shift 2
+  pgbench -n -M prepared -D "key=$key" -f "$script" -h "$WBC_WORK/$INSTANCE" -p 5432 -U postgres "$@" "$DATABASE" \
+    2>"$log" || {
+    head -n 20 "$log" >&2
     return 1
   }
 }
@@ -120,8 +123,8 @@ chapter_herd() {
   local before sent answers distinct first last
   chapter "3. 100 clients at once on one cold key"
   before=$(requests)
-  printf "SELECT demo.ask_and_note(demo.key('%s'));\n" "${FIXTURE_IDS[1]}" >"$WBC_WORK/tmp/herd.sql"
-  clients -c 100 -j 2 -t 1 -f "$WBC_WORK/tmp/herd.sql" >/dev/null
+  clients "${FIXTURE_IDS[1]}" "SELECT demo.ask_at(:key, to_timestamp(:start))" -c 100 -j 2 -t 1 \
+    -D "start=$(($(date +%s) + 3))" >/dev/null
   sent=$(requests_since "$before")
   IFS='|' read -r answers distinct first last < <(
     sql -c "SELECT count(*), count(DISTINCT digest),
@@ -136,40 +139,48 @@ chapter_herd() {
 }
 
 chapter_stale() {
-  local id=${FIXTURE_IDS[0]} before sent status microseconds refreshed
+  local before sent answer status microseconds refreshed
   chapter "4. A key past its soft TTL (2 s)"
-  ask "$id"
   grow_stale
   before=$(requests)
-  IFS='|' read -r status microseconds refreshed < <(
-    sql -c "SELECT FROM demo.ask('no:such:endpoint')" -c "SELECT * FROM demo.ask_until_fresh(demo.key('$id'))"
-  )
+  answer=$(sql -c "SELECT FROM demo.ask('demo:warm-up')" \
+    -c "SELECT * FROM demo.ask_until_fresh(demo.key('${FIXTURE_IDS[0]}'))")
+  IFS='|' read -r status microseconds refreshed <<<"$answer"
   sent=$(requests_since "$before")
   fact "the old value is served at once ($status)" "$(readable "$microseconds")"
   fact "a fresh one has come in behind ($sent)" "after $(readable "$refreshed")"
 }
 
 chapter_down() {
-  local tries=0 i
+  local i=2
   chapter "5. The upstream goes down"
   grow_stale
   wbc_upstream_stop
   ask "${FIXTURE_IDS[0]}"
   fact "the key it knew ($STATUS)" "$TIME"
-  # The refresh that lookup started is the first failure.
-  for i in 2 3 4 5 6; do
-    [ "$(breaker)" != open ] || break
+  ask "${FIXTURE_IDS[1]}"
+  fact "another one ($STATUS)" "$TIME"
+  # The refreshes those two started, past their soft TTL, have failed. So do fetches of keys without a value.
+  while [ "$(breaker)" != open ] && [ "$i" -lt 7 ]; do
     ask "${FIXTURE_IDS[i]}"
-    tries=$((tries + 1))
-    [ "$tries" -gt 1 ] || fact "a key it never had" "$TIME"
-    [ "$tries" -gt 1 ] || wbc_say "    $STATUS"
+    [ "$i" -gt 2 ] || fact_error "a key it never had"
+    i=$((i + 1))
   done
-  fact "breaker after $((tries + 1)) failures in a row" "$(breaker)"
+  fact "breaker after $(failures) failures in a row" "$(breaker)"
   ask "${FIXTURE_IDS[7]}"
-  fact "another key it never had" "$TIME"
-  wbc_say "    $STATUS"
+  fact_error "another key it never had"
   ask "${FIXTURE_IDS[0]}"
   fact "the key it knew, still ($STATUS)" "$TIME"
+}
+
+# fact_error LABEL: what ask found, with the error below it.
+fact_error() {
+  fact "$1 (error)" "$TIME"
+  wbc_say "    $ERROR"
+}
+
+failures() {
+  sql -c "SELECT consecutive_failures FROM wbcache.stat_server WHERE server = 'optic_odds'"
 }
 
 breaker() {
@@ -181,15 +192,15 @@ chapter_back() {
   chapter "6. The upstream comes back"
   upstream_begin --port "$WBC_UPSTREAM_PORT"
   since=$(date +%s%N)
-  wbc_wait 30 answered "${FIXTURE_IDS[7]}" || wbc_fail "no answer within 30 s of the upstream's return: $STATUS"
-  fact "the key it never had ($STATUS)" "after $(readable $((($(date +%s%N) - since) / 1000)))"
+  wbc_wait 30 answered "${FIXTURE_IDS[7]}" || wbc_fail "no answer within 30 s of the upstream's return: $ERROR"
+  fact "the key it never had ($STATUS)" "after $(readable $((($(date +%s%N) - since) / 1000))), the breaker's cool-down being 5 s"
   fact "breaker" "$(breaker)"
 }
 
 # answered ID: is there a value for it (now)?
 answered() {
   ask "$1"
-  [ "${STATUS#error}" = "$STATUS" ]
+  [ "$STATUS" != error ]
 }
 
 closing() {

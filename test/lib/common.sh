@@ -36,7 +36,8 @@ wbc_fail() {
   exit 1
 }
 
-# Runs COMMAND at exit, however the script ends; the last one registered runs first.
+# Runs COMMAND at exit, however the script ends; the last one registered runs first. It finds the exit status in
+# $status: above 128 after a signal.
 wbc_on_exit() {
   _wbc_exit_commands+=("$*")
 }
@@ -96,10 +97,6 @@ wbc_alive() {
 
 wbc_gone() {
   ! wbc_alive "$1"
-}
-
-_wbc_gone() {
-  wbc_gone "$1"
 }
 
 # shellcheck source=test/lib/packages.sh

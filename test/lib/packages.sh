@@ -35,7 +35,7 @@ _wbc_packages_of_build() {
 gcc                      command -v cc || command -v gcc
 libc6-dev                test -e /usr/include/stdio.h
 make                     command -v make
-postgresql-15            test -x "$(wbc_pg_config --bindir)/initdb"
+postgresql-15            test "$(wbc_pg_major)" -ge 15 && test -x "$(wbc_pg_config --bindir)/initdb"
 postgresql-client-15     test -x "$(wbc_pg_config --bindir)/psql"
 postgresql-server-dev-15 test -e "$(wbc_pg_config --pgxs)" && test -e "$(wbc_pg_config --includedir-server)/postgres.h"
 libcurl4-openssl-dev     curl-config --version
@@ -56,7 +56,7 @@ libipc-run-perl          perl -MIPC::Run -e 1
 END
 }
 
-# redis-tools holds the server program as well (see wbc_redis_server); the package redis-server would start a service.
+# redis-tools holds the server program as well (bench.sh knows how to call it); the package redis-server would start a service.
 _wbc_packages_of_bench() {
   cat <<'END'
 redis-tools              command -v redis-check-rdb
@@ -110,7 +110,12 @@ _wbc_progress() {
   done
 }
 
+# _wbc_guard_set COMMAND...: what to become root with, if anything.
 _wbc_guard_set() {
+  _wbc_guard_become=("$@")
+  _wbc_guard_made=
+  _wbc_guard_is_set=1
+  wbc_on_exit _wbc_guard_drop
   _wbc_guard_made=$("$@" sh -s "$_wbc_guard" <<'END'
 file=$1 folder=${1%/*}
 for each in "${folder%/*}" "$folder"; do
@@ -119,9 +124,6 @@ done
 echo "create_main_cluster = off" >"$file"
 END
   )
-  _wbc_guard_become=("$@")
-  _wbc_guard_is_set=1
-  wbc_on_exit _wbc_guard_drop
 }
 
 # Removes the file, and the folders made for it unless something else is in them by now.

@@ -16,6 +16,11 @@ wbc_pg_config() {
   fi
 }
 
+# The first number of its version.
+wbc_pg_major() {
+  wbc_pg_config --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/'
+}
+
 # Compiles the sources of this checkout and installs them below WBC_PG. The log is results/build.log; it is shown when
 # the build fails. Warnings are errors unless WERROR is set to something else.
 wbc_build() {

@@ -12,12 +12,18 @@ wbc_upstream_start() {
   setsid python3 -B "$WBC_TOP/test/upstream/upstream.py" --port 0 --port-file "$file" --api-key "$WBC_UPSTREAM_KEY" \
     --parent-pid "${WBC_UPSTREAM_PARENT:-$$}" "$@" </dev/null >>"$log" 2>&1 &
   WBC_UPSTREAM_PID=$!
-  wbc_wait 20 test -s "$file" || {
+  wbc_wait 20 _wbc_upstream_settled "$file" || :
+  if [ ! -s "$file" ]; then
     tail -n 20 "$log" >&2
     wbc_fail "the test upstream did not start"
-  }
+  fi
   WBC_UPSTREAM_PORT=$(cat "$file")
   rm -f "$file"
+}
+
+# It listens, or it has given up.
+_wbc_upstream_settled() {
+  [ -s "$1" ] || wbc_gone "$WBC_UPSTREAM_PID"
 }
 
 wbc_upstream_stop() {
