@@ -304,6 +304,18 @@ answer_from_memory(WbcRead *read, TimestampTz now)
  * ----------------------------------------------------------------
  */
 
+static void
+fail_for_want_of_commit(WbcRead *read)
+{
+	wbc_error_set(&read->error, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				  "endpoint \"%s\" was changed by this transaction",
+				  NameStr(read->route.endpoint->name));
+	wbc_error_detail(&read->error,
+					 "Values are fetched by definitions that are committed.");
+	wbc_error_hint(&read->error, "Commit before reading its keys.");
+	mark_failed(read);
+}
+
 /*
  * The cache has nothing for this read.  Says whether it could not be believed,
  * which decides what flight may be joined; and answers those who need none.
@@ -343,6 +355,11 @@ answer_without_flight(WbcRead *read)
 			read->note = "the endpoint has no upstream; nothing was set";
 		wbc_metrics_count(read->bypass ? &counters(read)->bypasses :
 						  &counters(read)->misses);
+		return true;
+	}
+	if (read->route.endpoint->uncommitted)
+	{
+		fail_for_want_of_commit(read);
 		return true;
 	}
 	return false;
