@@ -197,7 +197,7 @@ CREATE FUNCTION wbcache.get(key text) RETURNS json
 COMMENT ON FUNCTION wbcache.get(text) IS
 'The value of a key: from memory when it is fresh or stale, else fetched, waiting at most wbcache.max_wait.
 key: at most 512 bytes, no control characters. NULL: NULL. Also NULL when the endpoint has no upstream and nothing was set.
-Errors: 22023 no key, 42704 no endpoint for it, 42501 not a reader; WB001 the upstream failed, WB002 it is not asked now (breaker, rate limit), WB003 no answer within wbcache.max_wait, WB004 no worker serves the database, WB005 too many fetches; 55000 the library is not preloaded.';
+Errors: 22023 no key, 42704 no endpoint for it, 42501 not a reader; WB001 the upstream failed, WB002 it is not asked now (breaker, rate limit), WB003 no answer within wbcache.max_wait, WB004 no worker serves the database, WB005 too many fetches; 55000 the library is not preloaded, or the endpoint was changed by this transaction.';
 
 CREATE FUNCTION wbcache.lookup(
 	key text,

@@ -124,8 +124,9 @@ add_row(Compiled *new, Relation table, HeapTuple tuple)
 	if (!wbc_endpoint_row_try_compile(&row, endpoint))
 		return;
 
-	if (wbc_shmem_is_ready() &&
-		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+	endpoint->uncommitted =
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	if (wbc_shmem_is_ready() && !endpoint->uncommitted)
 		endpoint->metrics = wbc_metrics_endpoint_slot(MyDatabaseId,
 													  NameStr(endpoint->name));
 

@@ -53,6 +53,8 @@ typedef struct WbcEndpoint
 	Oid		   *writers;
 	uint32		stripe;			/* of its name */
 	int			metrics;		/* its counters: see metrics.h */
+	bool		uncommitted;	/* written by the current transaction: the
+								 * fetcher doesn't know it */
 
 	/* answers of the last privilege check, forgotten when roles change */
 	Oid			reader_checked;

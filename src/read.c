@@ -69,6 +69,7 @@ wbcache_get_with_swr(PG_FUNCTION_ARGS)
 	WbcEndpoint rules;
 	WbcRead		read;
 
+	memset(&rules, 0, sizeof(rules));
 	rules.soft_ttl = wbc_ttl_soft(PG_GETARG_INTERVAL_P(2));
 	rules.hard_ttl = wbc_ttl_hard(PG_GETARG_INTERVAL_P(3));
 	wbc_ttl_check_order(rules.soft_ttl, rules.hard_ttl);

@@ -490,6 +490,18 @@ answer_from_table(WbcRead *read, TimestampTz now)
  * ----------------------------------------------------------------
  */
 
+static void
+fail_for_want_of_commit(WbcRead *read)
+{
+	wbc_error_set(&read->error, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				  "endpoint \"%s\" was changed by this transaction",
+				  NameStr(read->route.endpoint->name));
+	wbc_error_detail(&read->error,
+					 "Values are fetched by definitions that are committed.");
+	wbc_error_hint(&read->error, "Commit before reading its keys.");
+	mark_failed(read);
+}
+
 /*
  * Finds out whether the cache can be believed for this read.  Returns whether
  * it was this transaction that has invalidated the key.
@@ -555,7 +567,14 @@ answer_without_flight(WbcRead *read)
 {
 	if (find_bypass(read) && answer_from_transaction(read))
 		return true;
-	return !read->bypass && answer_from_table(read, read->asked_at);
+	if (!read->bypass && answer_from_table(read, read->asked_at))
+		return true;
+	if (source_of(read) != WBC_SOURCE_NONE && read->route.endpoint->uncommitted)
+	{
+		fail_for_want_of_commit(read);
+		return true;
+	}
+	return false;
 }
 
 /*

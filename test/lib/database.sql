@@ -64,11 +64,9 @@ COMMENT ON FUNCTION test.braces IS 'for specifications of isolation tests, which
 
 -- isolationtester reports a step as waiting, and goes on, when this function of the core says so. The core knows locks
 -- only; here it also counts when a query that says "waits" waits for a flight, or for a synchronous standby.
-CREATE FUNCTION test.is_blocked_by_lock(integer, integer[]) RETURNS boolean
-  LANGUAGE internal STRICT AS 'pg_isolation_test_session_is_blocked';
-CREATE OR REPLACE FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(integer, integer[]) RETURNS boolean
-  LANGUAGE sql VOLATILE AS $$
-    SELECT test.is_blocked_by_lock($1, $2) OR EXISTS (
-      SELECT FROM pg_catalog.pg_stat_activity
-        WHERE pid = $1 AND query LIKE '%/* waits */%' AND (wait_event_type = 'Extension' OR wait_event = 'SyncRep'))
-  $$;
+ALTER FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(integer, integer[]) RENAME TO is_blocked_by_lock;
+CREATE FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(integer, integer[]) RETURNS boolean LANGUAGE sql AS $$
+  SELECT pg_catalog.is_blocked_by_lock($1, $2) OR EXISTS (
+    SELECT FROM pg_catalog.pg_stat_activity
+      WHERE pid = $1 AND query LIKE '%/* waits */%' AND (wait_event_type = 'Extension' OR wait_event = 'SyncRep'))
+$$;

@@ -12,8 +12,7 @@
 # The user: whoever called, but postgres when that is root, because PostgreSQL refuses to run as root.
 
 # Variables of the caller that reach the inner half; everything else is left behind, above all PG*, LC_* and proxies.
-_wbc_passed=(TERM PG_CONFIG WERROR TESTS PROVE_TESTS PROVE_FLAGS PROVE_JOBS PG_TEST_TIMEOUT_DEFAULT WBC_TEST_TIMEOUT
-  "${!WBC_BENCH_@}")
+_wbc_passed=(TERM PG_CONFIG WERROR TESTS PROVE_TESTS PROVE_FLAGS PROVE_JOBS PG_TEST_TIMEOUT_DEFAULT WBC_TEST_TIMEOUT)
 
 # Makes WBC_WORK below a temporary directory and copies the sources. It is removed at exit, its servers stopped.
 wbc_workspace_create() {

@@ -157,7 +157,7 @@ SELECT wbcache.get('loader_failing:1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT loader_test.calls() AS before \gset
 SELECT wbcache.get('loader_failing:1');
-SELECT value, error FROM wbcache.get_many('{loader_failing:1,loader:2}');
+SELECT value ->> 'value' AS value, error FROM wbcache.get_many('{loader_failing:1,loader:2}');
 SELECT loader_test.calls() - :before AS calls;
 CREATE FUNCTION loader_test.load_dividing(parts text[]) RETURNS json LANGUAGE sql AS $$ SELECT to_json(1 / parts[2]::int) $$;
 SELECT wbcache.create_endpoint('loader_dividing', 'loader_dividing:{id}', loader => 'loader_test.load_dividing(text[])', error_ttl => '0');
@@ -271,7 +271,9 @@ SELECT wbcache.create_endpoint('loader_self', 'loader_self:{x}', loader => 'load
 CREATE FUNCTION loader_test.load_self(parts text[]) RETURNS json LANGUAGE plpgsql SET wbcache.max_wait = '200ms'
   AS $$ BEGIN RETURN wbcache.get('loader_self:' || parts[2]); END $$;
 SELECT wbcache.create_endpoint('loader_self', 'loader_self:{x}', loader => 'loader_test.load_self(text[])', error_ttl => '0');
+\set VERBOSITY terse
 SELECT wbcache.get('loader_self:1');
+\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 
 -- The transaction that has itself invalidated a key: its loader runs in it and sees its changes, and nothing is stored.

@@ -388,6 +388,24 @@ SELECT value, status FROM wbcache.lookup('set:1');
 ROLLBACK;
 SELECT value, status FROM wbcache.lookup('set:1');
 
+-- What an upstream would be asked for is another matter: an endpoint's definition counts when it is committed. What was
+-- set can be read.
+BEGIN;
+SELECT wbcache.create_endpoint('set_new', 'set_new:{id}', 'test_upstream', '/echo/set_new/{id}');
+SAVEPOINT one;
+SELECT wbcache.get('set_new:1');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+SELECT wbcache.set('set_new:2', '"set"');
+SELECT key, value, error FROM wbcache.get_many('{set_new:1, set_new:2, set:1}');
+SELECT wbcache.alter_endpoint('set_echo', path => '/echo/set_altered/{id}');
+SELECT key, value, error FROM wbcache.get_many('{set_echo:1, set_echo:2}');
+ROLLBACK TO one;
+SELECT key, value ->> 'path' AS path, error FROM wbcache.get_many('{set_new:2, set_echo:2}');
+COMMIT;
+SELECT value ->> 'path' AS path, status FROM wbcache.lookup('set_new:1');
+SELECT wbcache.drop_endpoint('set_new');
+
 -- More invalidations than a transaction may list: everything is invalidated instead, and all goes on working.
 SELECT wbcache.set('set:1', '"one"'), wbcache.set('set:150000', '"last"'), wbcache.set('set_echo:3', '"other"');
 BEGIN;

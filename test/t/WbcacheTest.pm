@@ -128,7 +128,7 @@ BEGIN
   ended := clock_timestamp();
   RETURN json_build_object('status', answer.status, 'value', answer.value, 'detail', answer.detail,
     'age', extract(epoch FROM answer.age), 'ttl', extract(epoch FROM answer.ttl),
-    'cached_at', extract(epoch FROM ended - answer.age), 'took', extract(epoch FROM ended - started) * 1000);
+    'cached_at', extract(epoch FROM started - answer.age), 'took', extract(epoch FROM ended - started) * 1000);
 EXCEPTION WHEN OTHERS THEN
   ended := clock_timestamp();
   GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,

@@ -1,0 +1,176 @@
+# Loaders may end at any time, in the middle of a user's function too: who waits is answered by another one.
+
+use strict;
+use warnings FATAL => 'all';
+
+use Test::More;
+use Time::HiRes qw(time);
+use WbcacheTest;
+
+my $node = start_instance('main', conf => 'restart_after_crash = on');
+my $upstream = WbcacheTest::Upstream->start;
+my $session = install($node, 'postgres', $upstream);
+
+# A loader that waits for the session that holds advisory lock 1, and counts how often it was called.
+my $definitions = <<'END_SQL';
+CREATE SEQUENCE test.calls;
+CREATE FUNCTION test.calls() RETURNS bigint LANGUAGE sql AS $$ SELECT last_value - 1 + is_called::int FROM test.calls $$;
+CREATE FUNCTION test.waiting(parts text[]) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM nextval('test.calls');
+  PERFORM pg_advisory_xact_lock_shared(1);
+  RETURN json_build_object('pid', pg_backend_pid());
+END $$;
+END_SQL
+my $endpoint = q{SELECT wbcache.create_endpoint('waiting', 'waiting:{id}', loader => 'test.waiting(text[])', soft_ttl => '1 h',
+	lock_timeout => '1 min', statement_timeout => '1 min')};
+$session->run("$definitions; $endpoint");
+
+my $blocked = q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted};
+
+sub loaders
+{
+	my ($n, $name) = @_;
+	return ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader' AND state = 'running'
+		AND started_at < clock_timestamp() - interval '1100 ms'}, $n), $name || 'loaders have run for a while');
+}
+
+sub set_loaders
+{
+	my ($n) = @_;
+	$node->append_conf('postgresql.conf', "wbcache.loaders = $n");
+	$node->reload;
+	return;
+}
+
+behaviour 'SIGTERM of a loader in the middle of a load: waiters are answered by a retry' => sub {
+	loaders(2);
+	my @readers = map { session($node, 'postgres') } 1 .. 5;
+	$_->run(q{SET wbcache.max_wait = '30s'}) for @readers;
+	$session->run('SELECT pg_advisory_lock(1)');
+	$_->begin_ask('waiting:term') for @readers;
+	ok(await_value($session, $blocked, 1), 'one load is under way');
+	my $pid = $session->value(q{SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
+	kill('TERM', $pid);
+	ok(await_value($session, q{SELECT test.calls()}, 2), 'it is started again');
+	$session->run('SELECT pg_advisory_unlock(1)');
+	my @answers = map { $_->end_ask } @readers;
+	is(scalar(grep { $_->{value} && $_->{value}{pid} != $pid } @answers), 5, 'all have the value of another loader') or diag(explain(\@answers));
+	is($session->value('SELECT test.calls()'), 2, 'calls');
+	is($session->value('SELECT waiters, pending_keys FROM wbcache.stat_coalescer'), '0|0', 'nothing is left behind');
+};
+
+behaviour 'pg_cancel_backend of a loader is an error for its waiters, and the loader goes on' => sub {
+	loaders(2);
+	my $reader = session($node, 'postgres');
+	$session->run(q{SELECT setval('test.calls', 1, false)});
+	$reader->run(q{SET wbcache.max_wait = '30s'});
+	$session->run('SELECT pg_advisory_lock(1)');
+	$reader->begin_ask('waiting:cancel');
+	ok(await_value($session, $blocked, 1), 'a load is under way');
+	$session->run(q{SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
+	is($reader->end_ask->{sqlstate}, '57014', 'SQLSTATE');
+	$session->run('SELECT pg_advisory_unlock(1)');
+	ok($session->ask_until('waiting:cancel', 'hit'), 'later it works');
+};
+
+behaviour 'wbcache.loaders = 0: an error within max_wait, and nothing is lost' => sub {
+	$session->run(q{SELECT wbcache.set('waiting:stale', '"set"', soft_ttl => '1 us', hard_ttl => '1 h')});
+	set_loaders(0);
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader'}, 0), 'they end');
+	$session->run(q{SET wbcache.max_wait = '500ms'});
+	my $answer = $session->ask('waiting:none');
+	like($answer->{sqlstate}, qr/^WB00[34]$/, 'SQLSTATE') or diag(explain($answer));
+	cmp_ok($answer->{took}, '<', 2500, 'milliseconds it took');
+	diag("with wbcache.loaders = 0: $answer->{sqlstate} $answer->{message}; $answer->{detail}; $answer->{hint}");
+	is($session->ask('waiting:term')->{status}, 'hit', 'what is cached is served');
+	is($session->ask('waiting:stale')->{status}, 'stale', 'stale too');
+	$session->run('RESET wbcache.max_wait');
+	set_loaders(1);
+	ok($session->ask_until('waiting:none', 'hit'), 'one is enough');
+	set_loaders(2);
+	loaders(2, 'and two again');
+};
+
+behaviour 'fewer loaders than are busy: a load under way is done again by who stays' => sub {
+	$session->run('SELECT pg_advisory_lock(1)');
+	my @readers = map { session($node, 'postgres') } 1 .. 2;
+	$_->run(q{SET wbcache.max_wait = '30s'}) for @readers;
+	$readers[$_]->begin_ask("waiting:less$_") for 0, 1;
+	ok(await_value($session, $blocked, 2), 'both are busy');
+	set_loaders(1);
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader'}, 1), 'one ends');
+	$session->run('SELECT pg_advisory_unlock(1)');
+	is(scalar(grep { $_->end_ask->{value} } @readers), 2, 'both readers are answered');
+	set_loaders(2);
+	loaders(2, 'two again');
+};
+
+behaviour 'DROP EXTENSION and CREATE EXTENSION while a load is under way' => sub {
+	my $reader = session($node, 'postgres');
+	$reader->run(q{SET wbcache.max_wait = '10s'});
+	$session->run('SELECT pg_advisory_lock(1)');
+	$reader->begin_ask('waiting:drop');
+	ok(await_value($session, $blocked, 1), 'a load is under way');
+	is($session->error('DROP EXTENSION wbcache CASCADE'), '', 'DROP EXTENSION does not wait');
+	$session->run('SELECT pg_advisory_unlock(1)');
+	ok($reader->end_ask, 'the reader is answered');
+	$session->run("CREATE EXTENSION wbcache; $endpoint");
+	$session->run(q{SET wbcache.max_wait = '10s'});
+	is($session->ask('waiting:drop')->{status}, 'miss', 'the new one serves, and not what the old one had');
+	is($session->ask('waiting:drop')->{status}, 'hit', 'and caches');
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.entry WHERE key = 'waiting:drop'}, 1), 'in the new table, too');
+};
+
+behaviour 'DROP DATABASE with loaders' => sub {
+	$session->run('CREATE DATABASE other');
+	$node->append_conf('postgresql.conf', q{wbcache.databases = 'postgres, other'});
+	$node->reload;
+	my $other = install($node, 'other', $upstream);
+	$other->run("$definitions; $endpoint");
+	$other->run(q{SET wbcache.max_wait = '30s'});
+	is($other->ask('waiting:1')->{status}, 'miss', 'another database is served');
+	ok(await_value($other, q{SELECT count(*) FROM wbcache.entry}, 1), 'and its table written');
+	$other->close;
+	ok(await_value($session, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'other' AND backend_type = 'client backend'}, 0),
+		'no client is left');
+	my $started = time();
+	is($session->error('DROP DATABASE other'), '', 'DROP DATABASE without FORCE');
+	cmp_ok(time() - $started, '<', 5, 'seconds');
+	is($session->ask('waiting:afterwards')->{status}, 'miss', 'the first one is served');
+};
+
+behaviour 'kill -9 of a loader restarts the server, which serves again' => sub {
+	loaders(2);
+	my $waiting = session($node, 'postgres');
+	$session->run('SELECT pg_advisory_lock(1)');
+	$waiting->begin_ask('waiting:kill');
+	ok(await_value($session, $blocked, 1), 'a load is under way');
+	my $pid = $session->value(q{SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
+	kill('KILL', $pid);
+	undef $waiting;
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM wbcache.stat_worker WHERE kind = 'loader' AND state = 'running'}),
+		'loaders run again');
+	$session = session($node, 'postgres');
+	is($session->value('SELECT count(*) FROM wbcache.entry'), 0, 'the table is empty');
+	is($session->ask('waiting:term')->{status}, 'miss', 'and so is the memory');
+	is($session->ask('waiting:kill')->{status}, 'miss', 'what was under way can be loaded');
+};
+
+behaviour 'a fast shutdown in the middle of a load is prompt' => sub {
+	my $holder = session($node, 'postgres');
+	my $reader = session($node, 'postgres');
+	$holder->run('SELECT pg_advisory_lock(1)');
+	$reader->begin_ask('waiting:shutdown');
+	ok(await_value($session, $blocked, 1), 'a load is under way');
+	my $started = time();
+	$node->stop('fast');
+	cmp_ok(time() - $started, '<', 5, 'seconds');
+	undef $_ for $holder, $reader, $session;
+	unlike(log_since($node, 0), qr/PANIC|TRAP|Assert/, 'log');
+	$node->start;
+	$session = session($node, 'postgres');
+	is($session->ask('waiting:shutdown')->{status}, 'miss', 'the server serves again');
+};
+
+done_testing();
