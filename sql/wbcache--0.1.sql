@@ -522,15 +522,15 @@ CREATE VIEW wbcache.stat_worker AS
 		e.started_at, e.starts, e.flights_queued, e.flights_under_way
 	FROM wbcache.stat_worker_entries() e
 		LEFT JOIN pg_catalog.pg_database d ON d.oid = e.dbid;
-COMMENT ON VIEW wbcache.stat_worker IS 'the launcher, and the fetcher of each database in wbcache.databases';
-COMMENT ON COLUMN wbcache.stat_worker.kind IS 'launcher: starts the others; fetcher: does all HTTP of a database';
+COMMENT ON VIEW wbcache.stat_worker IS 'the launcher, and the fetcher and the loaders of each database in wbcache.databases';
+COMMENT ON COLUMN wbcache.stat_worker.kind IS 'launcher: starts the others; fetcher: does all HTTP of a database; loader: runs SQL loaders, and writes the table tier';
 COMMENT ON COLUMN wbcache.stat_worker.database IS 'database it serves; NULL for the launcher';
 COMMENT ON COLUMN wbcache.stat_worker.pid IS 'process; NULL: not running';
 COMMENT ON COLUMN wbcache.stat_worker.state IS 'running, or stopped: it is about to be started again';
 COMMENT ON COLUMN wbcache.stat_worker.started_at IS 'when it was last started';
 COMMENT ON COLUMN wbcache.stat_worker.starts IS 'how often it was started since the server start';
-COMMENT ON COLUMN wbcache.stat_worker.flights_queued IS 'fetches that wait to start';
-COMMENT ON COLUMN wbcache.stat_worker.flights_under_way IS 'fetches in progress';
+COMMENT ON COLUMN wbcache.stat_worker.flights_queued IS 'flights that wait for workers of its kind';
+COMMENT ON COLUMN wbcache.stat_worker.flights_under_way IS 'flights that workers of its kind have under way';
 
 REVOKE ALL ON FUNCTION
 	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),

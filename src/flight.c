@@ -922,11 +922,11 @@ wbc_flight_land(int flight, const WbcFlightResult *result)
 }
 
 /*
- * How many flights wait to start, and how many are under way: those of a
- * database, or of all (InvalidOid).
+ * How many flights of a database wait for this kind of carrier, and how many it
+ * has under way.
  */
 void
-wbc_flight_count(Oid dbid, int *queued, int *under_way)
+wbc_flight_count_of(Oid dbid, WbcCarrier carrier, int *queued, int *under_way)
 {
 	*queued = *under_way = 0;
 
@@ -935,20 +935,29 @@ wbc_flight_count(Oid dbid, int *queued, int *under_way)
 	{
 		const Flight *flight = &table->flights[f];
 
-		if (OidIsValid(dbid) && flight->key.dbid != dbid)
+		if (flight->key.dbid != dbid || flight->carrier != carrier)
 			continue;
-		switch (state_of(flight))
-		{
-			case FLIGHT_QUEUED:
-				(*queued)++;
-				break;
-			case FLIGHT_UNDER_WAY:
-				(*under_way)++;
-				break;
-			case FLIGHT_FREE:
-			case FLIGHT_LANDED:
-				break;
-		}
+		*queued += state_of(flight) == FLIGHT_QUEUED;
+		*under_way += state_of(flight) == FLIGHT_UNDER_WAY;
+	}
+	LWLockRelease(lock);
+}
+
+/*
+ * The same for all of them together.
+ */
+void
+wbc_flight_count(int *queued, int *under_way)
+{
+	*queued = *under_way = 0;
+
+	LWLockAcquire(lock, LW_SHARED);
+	for (int f = 0; f < wbc_guc_max_flights; f++)
+	{
+		FlightState state = state_of(&table->flights[f]);
+
+		*queued += state == FLIGHT_QUEUED;
+		*under_way += state == FLIGHT_UNDER_WAY;
 	}
 	LWLockRelease(lock);
 }

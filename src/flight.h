@@ -97,6 +97,8 @@ extern bool wbc_flight_take_off(int flight, const WbcStamp *stamp,
 extern void wbc_flight_land(int flight, const WbcFlightResult *result);
 
 /* for the views */
-extern void wbc_flight_count(Oid dbid, int *queued, int *under_way);
+extern void wbc_flight_count(int *queued, int *under_way);
+extern void wbc_flight_count_of(Oid dbid, WbcCarrier carrier, int *queued,
+								int *under_way);
 
 #endif							/* WBC_FLIGHT_H */

@@ -5,7 +5,8 @@
  *
  * Layer 5.  One loop: a flight for an SQL loader, if there is one; else a batch
  * of what the table tier has to get; else sleep on the latch.  What users wait
- * for always goes first.
+ * for always goes first, except that a batch is written before each flight
+ * while values come faster than that, and memory would lose them.
  *
  * A loader may be in the middle of a user's function when it is told to end;
  * then it ends as a backend would, with FATAL, and the flight is started
@@ -140,6 +141,8 @@ wbc_loader_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
+		if (wbc_memory_dirt_is_urgent())
+			(void) wbc_writeback_run(GetCurrentTimestamp(), &next);
 		if (carry_out_flight())
 			continue;
 		now = GetCurrentTimestamp();

@@ -775,6 +775,21 @@ wbc_memory_count_dirty(void)
 }
 
 /*
+ * Is so much of a well-filled memory dirty that entries may soon have to go
+ * before they are written?  An eighth: then hardly a bucket is dirty all over.
+ */
+bool
+wbc_memory_dirt_is_urgent(void)
+{
+	uint64		entries = pg_atomic_read_u64(&memory->entries);
+	uint64		slots = (uint64) memory->nbuckets * SLOTS_PER_BUCKET;
+
+	return pg_atomic_read_u64(&memory->dirty) > entries / 8 &&
+		(entries > slots / 2 ||
+		 pg_atomic_read_u64(&memory->used) > memory->dsa_size / 2);
+}
+
+/*
  * Takes dirty entries of a database out of one bucket: they are clean then, and
  * pinned for the caller.  Returns how many.
  */

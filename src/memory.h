@@ -163,6 +163,7 @@ extern void wbc_memory_key(const WbcEntry *entry, WbcKey *key);
 
 /* for the table tier */
 extern uint64 wbc_memory_count_dirty(void);
+extern bool wbc_memory_dirt_is_urgent(void);
 extern int	wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out,
 									 int max);
 extern void wbc_memory_mark_dirty(const WbcEntry *entry);

@@ -131,7 +131,7 @@ wbcache_stat_coalescer_counters(PG_FUNCTION_ARGS)
 
 	begin_rows(fcinfo, &row);
 	coalescer = wbc_metrics_coalescer();
-	wbc_flight_count(InvalidOid, &queued, &under_way);
+	wbc_flight_count(&queued, &under_way);
 #define X(name, description) \
 	add_count(&row, pg_atomic_read_u64(&coalescer->name));
 	WBC_COALESCER_COUNTERS(X)
@@ -204,6 +204,12 @@ wbcache_stat_memory_counters(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static WbcCarrier
+carrier_of(WbcWorkerKind kind)
+{
+	return kind == WBC_WORKER_FETCHER ? WBC_CARRIER_FETCHER : WBC_CARRIER_LOADER;
+}
+
 Datum
 wbcache_stat_worker_entries(PG_FUNCTION_ARGS)
 {
@@ -220,7 +226,8 @@ wbcache_stat_worker_entries(PG_FUNCTION_ARGS)
 		if (!worker.in_use)
 			continue;
 		if (OidIsValid(worker.dbid))
-			wbc_flight_count(worker.dbid, &queued, &under_way);
+			wbc_flight_count_of(worker.dbid, carrier_of(worker.kind),
+								&queued, &under_way);
 		add_text(&row, wbc_worker_kind_name(worker.kind));
 		add(&row, ObjectIdGetDatum(worker.dbid));
 		if (worker.pid != 0)

@@ -56,6 +56,9 @@ static uint32 cursor = 0;
 static TimestampTz next_write = 0;
 static TimestampTz next_purge = 0;
 
+/* Nothing is tried before this, after an error. */
+static TimestampTz not_before = 0;
+
 static void
 let_go(int code, Datum arg)
 {
@@ -117,7 +120,7 @@ in_transaction(Work work, TimestampTz now)
 		wbc_error_catch(&error);
 		AbortCurrentTransaction();
 		done = 0;
-		next_write = next_purge = now + RETRY_INTERVAL;
+		next_write = next_purge = not_before = now + RETRY_INTERVAL;
 		for (int i = 0; i < nbatch; i++)
 			wbc_memory_mark_dirty(batch[i].entry);
 		ereport(LOG,
@@ -252,8 +255,8 @@ wbc_writeback_run(TimestampTz now, TimestampTz *next)
 {
 	bool		more = false;
 
-	*next = now + WRITE_INTERVAL;
-	if (RecoveryInProgress() || !wbc_worker_begin_duty())
+	*next = Max(not_before, now + WRITE_INTERVAL);
+	if (now < not_before || RecoveryInProgress() || !wbc_worker_begin_duty())
 		return false;
 
 	prepare();

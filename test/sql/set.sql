@@ -71,7 +71,6 @@ SELECT wbcache.set('set:2', '"two"', tags => '{blue, NULL, blue}');
 SELECT wbcache.set('set:3', '"three"');
 SELECT wbcache.invalidate_tag('green');
 SELECT wbcache.invalidate_tag('set:1');
-SELECT wbcache.invalidate_tag('set');
 SELECT * FROM wbcache.get_many('{set:1, set:2, set:3}');
 SELECT wbcache.invalidate_tag('red');
 SELECT * FROM wbcache.get_many('{set:1, set:2, set:3}');
@@ -467,7 +466,14 @@ BEGIN
     END;
   END LOOP;
 END $$;
-SELECT count(value), sum(value::text::int) = 2500 * 5001 AS all
+-- Keys that share a stripe with one that was set later are gone; which, depends on the database.
+SELECT count(value) > 4900 AS nearly_all
   FROM wbcache.get_many((SELECT array_agg('set:many' || i) FROM generate_series(1, 5000) i));
+
+-- An endpoint's name is a tag of all its keys.
+SELECT wbcache.set('set:named', '1');
+SELECT wbcache.get('set:named');
+SELECT wbcache.invalidate_tag('set');
+SELECT wbcache.get('set:named');
 
 SELECT wbcache.drop_endpoint(name) FROM unnest('{set, set_expire, set_echo, set_echo_expire}'::name[]) name;

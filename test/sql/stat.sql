@@ -108,8 +108,8 @@ SELECT entries - :before_entries AS entries, used - :before_used BETWEEN 10000 A
 SELECT wbcache.delete('stat_set:memory');
 SELECT entries - :before_entries AS entries, used - :before_used AS used, stores - :before_stores AS stores FROM wbcache.stat_memory;
 
--- Workers: one launcher, and a fetcher for each database that is named.
-SELECT test.wait_until($$ (SELECT count(*) = 3 FROM wbcache.stat_worker WHERE state = 'running') $$);
+-- Workers: one launcher, and a fetcher and two loaders for each database that is named.
+SELECT test.wait_until($$ (SELECT count(*) = 7 FROM wbcache.stat_worker WHERE state = 'running') $$);
 SELECT kind, database, state, pid = (SELECT pid FROM pg_stat_activity a WHERE a.pid = w.pid) AS pid, started_at <= now() AS started_at,
        starts, flights_queued, flights_under_way FROM wbcache.stat_worker w ORDER BY kind, database;
 
@@ -122,7 +122,7 @@ SELECT wbcache.get('stat:6');
 SELECT test.wait_until($$ test.requests('/echo/stat_held/6') = 1 $$);
 SELECT waiters, pending_keys FROM wbcache.stat_coalescer;
 SELECT running, requests FROM wbcache.stat_server WHERE server = 'test_upstream';
-SELECT flights_queued, flights_under_way FROM wbcache.stat_worker WHERE database = current_database();
+SELECT flights_queued, flights_under_way FROM wbcache.stat_worker WHERE database = current_database() AND kind = 'fetcher';
 SELECT test.release();
 SELECT test.wait_until($$ (SELECT pending_keys = 0 FROM wbcache.stat_coalescer) $$);
 SELECT running, requests, successes FROM wbcache.stat_server WHERE server = 'test_upstream';
