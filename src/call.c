@@ -62,19 +62,46 @@ wbc_call_check_type(Oid function)
 				 errhint("A loader is a function that takes the key's parts as text[] and returns json.")));
 }
 
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
- * The function that a signature such as 'public.load_sidebar(text[])' names.
- * Throws unless it exists and can be a loader.
+ * The function that a signature such as 'public.load_sidebar(text[])' names,
+ * whatever the search_path of whoever asks: a reader must not be able to put
+ * another one in its place.  Throws unless it exists and can be a loader.
  */
 Oid
 wbc_call_find(const char *signature)
+{
+	int			nest_level = NewGUCNestLevel();
+	Oid			function;
+
+	set_local("search_path", "pg_catalog, pg_temp");
+	function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
+													CStringGetDatum(signature)));
+	AtEOXact_GUC(false, nest_level);
+
+	wbc_call_check_type(function);
+	return function;
+}
+
+/*
+ * What a caller means by a signature, in words that mean the same to everyone:
+ * with its schema.  Throws unless it can be a loader.
+ */
+char *
+wbc_call_qualify(const char *signature)
 {
 	Oid			function =
 		DatumGetObjectId(DirectFunctionCall1(regprocedurein,
 											 CStringGetDatum(signature)));
 
 	wbc_call_check_type(function);
-	return function;
+	return format_procedure_qualified(function);
 }
 
 static Datum
@@ -107,13 +134,6 @@ wbc_call_check_right(Oid function, Oid role)
 	result = wbc_compat_function_execute(function, role);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, name);
-}
-
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 static char *

@@ -22,6 +22,7 @@ typedef struct WbcCall
 } WbcCall;
 
 extern Oid	wbc_call_find(const char *signature);
+extern char *wbc_call_qualify(const char *signature);
 extern void wbc_call_check_type(Oid function);
 extern void wbc_call_check_right(Oid function, Oid role);
 extern text *wbc_call(const WbcCall *call);

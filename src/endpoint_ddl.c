@@ -131,9 +131,15 @@ take_arguments(FunctionCallInfo fcinfo, WbcEndpointRow *row)
 			row->null[i] = false;
 		}
 
-	if (!PG_ARGISNULL(WBC_ENDPOINT_LOADER) &&
-		VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(WBC_ENDPOINT_LOADER)) == 0)
-		row->null[WBC_ENDPOINT_LOADER] = true;
+	if (!PG_ARGISNULL(WBC_ENDPOINT_LOADER))
+	{
+		char	   *loader = text_to_cstring(PG_GETARG_TEXT_PP(WBC_ENDPOINT_LOADER));
+
+		row->null[WBC_ENDPOINT_LOADER] = loader[0] == '\0';
+		if (loader[0] != '\0')
+			row->value[WBC_ENDPOINT_LOADER] =
+				CStringGetTextDatum(wbc_call_qualify(loader));
+	}
 	if (!PG_ARGISNULL(WBC_ENDPOINT_PATH) &&
 		VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(WBC_ENDPOINT_PATH)) == 0)
 		row->null[WBC_ENDPOINT_PATH] = true;

@@ -41,102 +41,21 @@
 #include "postgres.h"
 
 #include "compat.h"
-#include "error.h"
 #include "flight.h"
+#include "flight_table.h"
 #include "guc.h"
 #include "key.h"
 #include "memory.h"
-#include "metrics.h"
 #include "miscadmin.h"
 #include "shmem.h"
-#include "storage/condition_variable.h"
 #include "storage/latch.h"
-#include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
-/* Databases that can have a fetcher. */
-#define LANES	64
-
-/* Processes that serve one database: a fetcher and its loaders. */
-#define CREW_MAX	33
-
-/* Take-offs before a flight is given up because its fetchers keep ending. */
-#define ATTEMPTS_MAX	3
-
-#define NONE	(-1)
-
-typedef enum FlightState
-{
-	FLIGHT_FREE,
-	FLIGHT_QUEUED,
-	FLIGHT_UNDER_WAY,
-	FLIGHT_LANDED
-} FlightState;
-
-typedef struct Flight
-{
-	pg_atomic_uint32 state;		/* FlightState; written under the lock */
-	int			refs;			/* lock; waiters, + 1 until landing */
-	int			attempts;		/* lock; take-offs so far */
-	int			lane;			/* lock */
-	WbcCarrier	carrier;		/* lock */
-	WbcAdHoc	ad_hoc;			/* set when made */
-	int			next;			/* lock; in a queue or the free list */
-	pid_t		pid;			/* lock; who has it in hand, 0: nobody */
-	uint64		lease;			/* set when made; 0: none */
-	TimestampTz lease_until;	/* set when made */
-	TimestampTz took_off_at;	/* lock; the last time */
-	WbcKey		key;			/* set when made */
-	WbcStamp	stamp;			/* lock; set at take-off */
-	WbcFlightResult result;		/* set before LANDED */
-	ConditionVariable landed;
-} Flight;
-
-/* The flights of one key. */
-typedef struct Line
-{
-	WbcKey		key;			/* hash key; must be first */
-	int			under_way;		/* flight or NONE */
-	int			queued;			/* flight or NONE */
-} Line;
-
-/* Flights that wait for a carrier, first come first served. */
-typedef struct Queue
-{
-	int			head;			/* flight or NONE */
-	int			tail;
-} Queue;
-
-/* A process that carries flights out. */
-typedef struct Crew
-{
-	pid_t		pid;			/* 0: free */
-	int			procno;
-	WbcCarrier	carrier;
-	bool		idle;			/* found its queue empty since it was woken */
-} Crew;
-
-/* The flights of a database, and who carries them out. */
-typedef struct Lane
-{
-	Oid			dbid;			/* InvalidOid: free */
-	Queue		queue[WBC_CARRIERS];
-	Crew		crew[CREW_MAX];
-} Lane;
-
-typedef struct Table
-{
-	int			free;			/* first free flight, or NONE */
-	uint64		leases;			/* given so far */
-	Lane		lanes[LANES];
-	Flight		flights[FLEXIBLE_ARRAY_MEMBER];
-} Table;
-
-static Table *table;
+Table	   *wbc_flights;
+LWLock	   *wbc_flight_lock;
 static HTAB *lines;
-static LWLock *lock;
 
 /* ----------------------------------------------------------------
  * The table
@@ -178,20 +97,20 @@ lines_size(void)
 static void
 init_table(void)
 {
-	memset(table, 0, table_size());
-	if (!pg_strong_random(&table->leases, sizeof(uint32)))
-		table->leases = 0;
+	memset(wbc_flights, 0, table_size());
+	if (!pg_strong_random(&wbc_flights->leases, sizeof(uint32)))
+		wbc_flights->leases = 0;
 	for (int i = 0; i < LANES; i++)
 		for (int q = 0; q < WBC_CARRIERS; q++)
-			table->lanes[i].queue[q].head = table->lanes[i].queue[q].tail = NONE;
+			wbc_flights->lanes[i].queue[q].head = wbc_flights->lanes[i].queue[q].tail = NONE;
 
-	table->free = NONE;
+	wbc_flights->free = NONE;
 	for (int f = wbc_guc_max_flights - 1; f >= 0; f--)
 	{
-		pg_atomic_init_u32(&table->flights[f].state, FLIGHT_FREE);
-		ConditionVariableInit(&table->flights[f].landed);
-		table->flights[f].next = table->free;
-		table->free = f;
+		pg_atomic_init_u32(&wbc_flights->flights[f].state, FLIGHT_FREE);
+		ConditionVariableInit(&wbc_flights->flights[f].landed);
+		wbc_flights->flights[f].next = wbc_flights->free;
+		wbc_flights->free = f;
 	}
 }
 
@@ -206,8 +125,8 @@ table_attach(void *place, LWLockPadded *locks, bool found)
 		.keycopy = line_copy
 	};
 
-	table = place;
-	lock = &locks[0].lock;
+	wbc_flights = place;
+	wbc_flight_lock = &locks[0].lock;
 	if (!found)
 		init_table();
 	lines = ShmemInitHash("wbcache_flight lines",
@@ -230,21 +149,15 @@ wbc_flight_register(void)
 	wbc_shmem_register(&piece);
 }
 
-static FlightState
-state_of(const Flight *flight)
-{
-	return pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &flight->state));
-}
-
-static Line *
-find_line(const WbcKey *key)
+Line *
+wbc_flight_line(const WbcKey *key)
 {
 	return hash_search_with_hash_value(lines, key, line_hash(key, 0),
 									   HASH_FIND, NULL);
 }
 
-static void
-forget_line(const WbcKey *key)
+void
+wbc_flight_forget_line(const WbcKey *key)
 {
 	(void) hash_search_with_hash_value(lines, key, line_hash(key, 0),
 									   HASH_REMOVE, NULL);
@@ -254,211 +167,19 @@ forget_line(const WbcKey *key)
  * Drops a reference.  When it was the last, the flight is free and the entry
  * to unpin after releasing the lock is returned.  Hold the lock.
  */
-static dsa_pointer
-drop_ref(int f)
+dsa_pointer
+wbc_flight_drop_ref(int f)
 {
-	Flight	   *flight = &table->flights[f];
+	Flight	   *flight = &wbc_flights->flights[f];
 
 	if (--flight->refs > 0)
 		return InvalidDsaPointer;
 
-	Assert(state_of(flight) == FLIGHT_LANDED);
+	Assert(wbc_flight_state(flight) == FLIGHT_LANDED);
 	pg_atomic_write_u32(&flight->state, FLIGHT_FREE);
-	flight->next = table->free;
-	table->free = f;
+	flight->next = wbc_flights->free;
+	wbc_flights->free = f;
 	return flight->result.failed ? InvalidDsaPointer : flight->result.value;
-}
-
-/* ----------------------------------------------------------------
- * Lanes.  Hold the lock in all of the static functions.
- * ----------------------------------------------------------------
- */
-
-static int
-find_lane(Oid dbid)
-{
-	for (int i = 0; i < LANES; i++)
-		if (table->lanes[i].dbid == dbid)
-			return i;
-	return NONE;
-}
-
-static int
-find_or_make_lane(Oid dbid)
-{
-	int			l = find_lane(dbid);
-
-	if (l == NONE)
-	{
-		l = find_lane(InvalidOid);
-		if (l != NONE)
-			table->lanes[l].dbid = dbid;
-	}
-	return l;
-}
-
-/*
- * Wakes somebody who can carry this flight out.  Who isn't idle looks into the
- * queue by himself before he sleeps.
- */
-static void
-wake_crew(Lane *lane, WbcCarrier carrier)
-{
-	for (int i = 0; i < CREW_MAX; i++)
-	{
-		Crew	   *crew = &lane->crew[i];
-
-		if (crew->pid == 0 || crew->carrier != carrier || !crew->idle)
-			continue;
-		crew->idle = false;
-		SetLatch(&ProcGlobal->allProcs[crew->procno].procLatch);
-		return;
-	}
-}
-
-static void
-enqueue(int f)
-{
-	Flight	   *flight = &table->flights[f];
-	Lane	   *lane = &table->lanes[flight->lane];
-	Queue	   *queue = &lane->queue[flight->carrier];
-
-	flight->next = NONE;
-	flight->pid = 0;
-	if (queue->tail == NONE)
-		queue->head = f;
-	else
-		table->flights[queue->tail].next = f;
-	queue->tail = f;
-	wake_crew(lane, flight->carrier);
-}
-
-/* Returns NULL when there is none. */
-static Crew *
-find_crew(Lane *lane, pid_t pid)
-{
-	for (int i = 0; i < CREW_MAX; i++)
-		if (lane->crew[i].pid == pid)
-			return &lane->crew[i];
-	return NULL;
-}
-
-static bool
-has_carrier(const Lane *lane, WbcCarrier carrier)
-{
-	for (int i = 0; i < CREW_MAX; i++)
-		if (lane->crew[i].pid != 0 && lane->crew[i].carrier == carrier)
-			return true;
-	return false;
-}
-
-/*
- * Makes this process one of those that carry out a database's flights.
- * Returns the lane, or -1 when there is no place: a database has one fetcher.
- */
-int
-wbc_flight_open_lane(Oid dbid, WbcCarrier carrier)
-{
-	Crew	   *crew = NULL;
-	int			l;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	l = find_or_make_lane(dbid);
-	if (l != NONE && (carrier != WBC_CARRIER_FETCHER ||
-					  !has_carrier(&table->lanes[l], carrier)))
-		crew = find_crew(&table->lanes[l], 0);
-	if (crew != NULL)
-	{
-		crew->pid = MyProcPid;
-		crew->procno = wbc_compat_my_procno();
-		crew->carrier = carrier;
-		crew->idle = false;
-	}
-	LWLockRelease(lock);
-
-	return crew != NULL ? l : NONE;
-}
-
-/*
- * This process ends.  What it had in hand is for another one, or its
- * successor, to start again.
- */
-void
-wbc_flight_close_lane(int lane)
-{
-	Crew	   *crew;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	crew = find_crew(&table->lanes[lane], MyProcPid);
-	if (crew != NULL)
-		crew->pid = 0;
-	for (int f = 0; f < wbc_guc_max_flights; f++)
-	{
-		Flight	   *flight = &table->flights[f];
-		FlightState state = state_of(flight);
-
-		if (flight->pid == MyProcPid &&
-			(state == FLIGHT_QUEUED || state == FLIGHT_UNDER_WAY))
-			enqueue(f);
-	}
-	LWLockRelease(lock);
-}
-
-/*
- * Makes a lane for a database whose fetcher is about to start.  Returns false
- * when none is left.
- */
-bool
-wbc_flight_reserve_lane(Oid dbid)
-{
-	int			l;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	l = find_or_make_lane(dbid);
-	LWLockRelease(lock);
-
-	return l != NONE;
-}
-
-/* Is there nobody and nothing in it? */
-static bool
-is_idle(const Lane *lane)
-{
-	for (int carrier = 0; carrier < WBC_CARRIERS; carrier++)
-		if (lane->queue[carrier].head != NONE || has_carrier(lane, carrier))
-			return false;
-	return true;
-}
-
-/*
- * Nobody will carry out this database's flights any more: lands them all with
- * the error, and forgets the lane, unless somebody is still there.
- */
-void
-wbc_flight_drop_lane(Oid dbid, const WbcError *error)
-{
-	WbcFlightResult failed = {.failed = true};
-	bool		manned[WBC_CARRIERS];
-	int			l;
-	int			f;
-
-	failed.error = *error;
-	LWLockAcquire(lock, LW_SHARED);
-	l = find_lane(dbid);
-	for (int carrier = 0; l != NONE && carrier < WBC_CARRIERS; carrier++)
-		manned[carrier] = has_carrier(&table->lanes[l], carrier);
-	LWLockRelease(lock);
-	if (l == NONE)
-		return;
-
-	for (int carrier = 0; carrier < WBC_CARRIERS; carrier++)
-		while (!manned[carrier] && (f = wbc_flight_next(l, carrier)) != NONE)
-			wbc_flight_land(f, &failed);
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (table->lanes[l].dbid == dbid && is_idle(&table->lanes[l]))
-		table->lanes[l].dbid = InvalidOid;
-	LWLockRelease(lock);
 }
 
 /* ----------------------------------------------------------------
@@ -466,41 +187,12 @@ wbc_flight_drop_lane(Oid dbid, const WbcError *error)
  * ----------------------------------------------------------------
  */
 
-static bool
-is_lease_lost(const Flight *flight, TimestampTz now)
-{
-	return flight->lease != 0 &&
-		(flight->lease_until <= now ||
-		 !wbc_generation_stamp_is_current(&flight->stamp));
-}
-
-/*
- * Lands a lease that will not be used any more.  Hold the lock.
- */
-static void
-lose_lease(Line *line)
-{
-	int			f = line->under_way;
-	Flight	   *flight = &table->flights[f];
-
-	flight->result.failed = true;
-	wbc_error_set(&flight->result.error, WBC_ERRCODE_LEASE_LOST,
-				  "the lease was not used in time");
-	pg_write_barrier();
-	pg_atomic_write_u32(&flight->state, FLIGHT_LANDED);
-	line->under_way = NONE;
-	if (line->queued == NONE)
-		forget_line(&flight->key);
-	(void) drop_ref(f);
-	ConditionVariableBroadcast(&flight->landed);
-}
-
 /* May a reader who comes now share this line's flight under way? */
 static bool
 may_join_under_way(const Line *line, const WbcFlightAsk *ask)
 {
 	return line->under_way != NONE && !ask->must_start_later &&
-		wbc_generation_stamp_is_current(&table->flights[line->under_way].stamp);
+		wbc_generation_stamp_is_current(&wbc_flights->flights[line->under_way].stamp);
 }
 
 static void
@@ -523,9 +215,9 @@ fill_flight(Flight *flight, const WbcFlightAsk *ask, int lane)
 static void
 give_lease(int f, Line *line, const WbcFlightAsk *ask)
 {
-	Flight	   *flight = &table->flights[f];
+	Flight	   *flight = &wbc_flights->flights[f];
 
-	flight->lease = ++table->leases;
+	flight->lease = ++wbc_flights->leases;
 	flight->lease_until = ask->lease_until;
 	flight->stamp = *ask->stamp;
 	line->under_way = f;
@@ -540,8 +232,8 @@ static WbcJoin
 make_flight(const WbcFlightAsk *ask, int *made)
 {
 	const WbcKey *key = ask->key;
-	int			l = find_lane(key->dbid);
-	int			f = table->free;
+	int			l = wbc_flight_lane(key->dbid);
+	int			f = wbc_flights->free;
 	Line	   *line;
 	bool		found;
 
@@ -556,8 +248,8 @@ make_flight(const WbcFlightAsk *ask, int *made)
 	if (!found)
 		line->under_way = line->queued = NONE;
 
-	table->free = table->flights[f].next;
-	fill_flight(&table->flights[f], ask, l);
+	wbc_flights->free = wbc_flights->flights[f].next;
+	fill_flight(&wbc_flights->flights[f], ask, l);
 	*made = f;
 	if (ask->carrier == WBC_CARRIER_CLIENT)
 	{
@@ -565,9 +257,9 @@ make_flight(const WbcFlightAsk *ask, int *made)
 		return WBC_JOIN_STARTED;
 	}
 	line->queued = f;
-	pg_atomic_write_u32(&table->flights[f].state, FLIGHT_QUEUED);
+	pg_atomic_write_u32(&wbc_flights->flights[f].state, FLIGHT_QUEUED);
 	if (line->under_way == NONE)
-		enqueue(f);
+		wbc_flight_enqueue(f);
 	return WBC_JOIN_STARTED;
 }
 
@@ -583,13 +275,13 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 	int			f;
 	Line	   *line;
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	line = find_line(ask->key);
+	LWLockAcquire(wbc_flight_lock, LW_EXCLUSIVE);
+	line = wbc_flight_line(ask->key);
 	if (line != NULL && line->under_way != NONE &&
-		is_lease_lost(&table->flights[line->under_way], ask->now))
+		wbc_flight_is_lease_lost(&wbc_flights->flights[line->under_way], ask->now))
 	{
-		lose_lease(line);
-		line = find_line(ask->key);
+		wbc_flight_lose(line);
+		line = wbc_flight_line(ask->key);
 	}
 	if (line != NULL && line->queued != NONE)
 		f = line->queued;
@@ -604,10 +296,10 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 	if (ask->will_wait &&
 		(answer == WBC_JOIN_STARTED || answer == WBC_JOIN_JOINED))
 	{
-		table->flights[f].refs++;
+		wbc_flights->flights[f].refs++;
 		*flight = f;
 	}
-	LWLockRelease(lock);
+	LWLockRelease(wbc_flight_lock);
 
 	return answer;
 }
@@ -620,12 +312,12 @@ check_lease(int flight, TimestampTz now)
 {
 	Line	   *line;
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	line = find_line(&table->flights[flight].key);
+	LWLockAcquire(wbc_flight_lock, LW_EXCLUSIVE);
+	line = wbc_flight_line(&wbc_flights->flights[flight].key);
 	if (line != NULL && line->under_way == flight &&
-		is_lease_lost(&table->flights[flight], now))
-		lose_lease(line);
-	LWLockRelease(lock);
+		wbc_flight_is_lease_lost(&wbc_flights->flights[flight], now))
+		wbc_flight_lose(line);
+	LWLockRelease(wbc_flight_lock);
 }
 
 /*
@@ -636,7 +328,7 @@ bool
 wbc_flight_wait(int flight, TimestampTz deadline)
 {
 	static uint32 wait_event = 0;
-	Flight	   *awaited = &table->flights[flight];
+	Flight	   *awaited = &wbc_flights->flights[flight];
 	TimestampTz wake_at = deadline;
 	bool		landed;
 
@@ -646,7 +338,7 @@ wbc_flight_wait(int flight, TimestampTz deadline)
 		wake_at = Min(deadline, awaited->lease_until);
 
 	ConditionVariablePrepareToSleep(&awaited->landed);
-	while (!(landed = (state_of(awaited) == FLIGHT_LANDED)))
+	while (!(landed = (wbc_flight_state(awaited) == FLIGHT_LANDED)))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
@@ -671,8 +363,8 @@ wbc_flight_wait(int flight, TimestampTz deadline)
 const WbcFlightResult *
 wbc_flight_result(int flight)
 {
-	Assert(state_of(&table->flights[flight]) == FLIGHT_LANDED);
-	return &table->flights[flight].result;
+	Assert(wbc_flight_state(&wbc_flights->flights[flight]) == FLIGHT_LANDED);
+	return &wbc_flights->flights[flight].result;
 }
 
 /*
@@ -683,9 +375,9 @@ wbc_flight_took_off_at(int flight)
 {
 	TimestampTz at;
 
-	LWLockAcquire(lock, LW_SHARED);
-	at = table->flights[flight].took_off_at;
-	LWLockRelease(lock);
+	LWLockAcquire(wbc_flight_lock, LW_SHARED);
+	at = wbc_flights->flights[flight].took_off_at;
+	LWLockRelease(wbc_flight_lock);
 	return at;
 }
 
@@ -697,229 +389,18 @@ wbc_flight_leave(int flight)
 {
 	dsa_pointer last;
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	last = drop_ref(flight);
-	LWLockRelease(lock);
+	LWLockAcquire(wbc_flight_lock, LW_EXCLUSIVE);
+	last = wbc_flight_drop_ref(flight);
+	LWLockRelease(wbc_flight_lock);
 
 	if (DsaPointerIsValid(last))
 		wbc_memory_unpin(last);
 }
 
 /* ----------------------------------------------------------------
- * Leases
+ * For the views
  * ----------------------------------------------------------------
  */
-
-/*
- * The name of a lease, for the client that got it.
- */
-uint64
-wbc_flight_lease(int flight)
-{
-	return table->flights[flight].lease;
-}
-
-/* Hold the lock.  Returns -1 when there is no such lease. */
-static int
-find_lease(const WbcKey *key, uint64 lease)
-{
-	const Line *line = find_line(key);
-
-	if (lease == 0 || line == NULL || line->under_way == NONE ||
-		table->flights[line->under_way].lease != lease)
-		return NONE;
-	return line->under_way;
-}
-
-/*
- * The generations that a lease has recorded.  Returns false when it is not to
- * be had any more.
- */
-bool
-wbc_flight_lease_stamp(const WbcKey *key, uint64 lease, TimestampTz now,
-					   WbcStamp *stamp)
-{
-	int			f;
-
-	LWLockAcquire(lock, LW_SHARED);
-	f = find_lease(key, lease);
-	if (f != NONE && is_lease_lost(&table->flights[f], now))
-		f = NONE;
-	if (f != NONE)
-		*stamp = table->flights[f].stamp;
-	LWLockRelease(lock);
-
-	return f != NONE;
-}
-
-/*
- * The lease was used: its waiters get the value.  Takes over the caller's pin
- * of it.
- */
-void
-wbc_flight_land_lease(const WbcKey *key, uint64 lease, dsa_pointer value)
-{
-	WbcFlightResult result = {.value = value};
-	int			f;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	f = find_lease(key, lease);
-	if (f != NONE)
-		table->flights[f].lease = 0;	/* nobody else may land it now */
-	LWLockRelease(lock);
-
-	if (f != NONE)
-		wbc_flight_land(f, &result);
-	else
-		wbc_memory_unpin(value);
-}
-
-/*
- * The lease will not be used: whoever waits for it may have the next one.
- */
-void
-wbc_flight_lose_lease(const WbcKey *key, uint64 lease)
-{
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (find_lease(key, lease) != NONE)
-		lose_lease(find_line(key));
-	LWLockRelease(lock);
-}
-
-/* ----------------------------------------------------------------
- * For those who carry flights out
- * ----------------------------------------------------------------
- */
-
-/*
- * Takes the next flight out of a queue, or returns -1; then this process's
- * latch will be set when there is one.  The flight stays QUEUED, and can be
- * joined, until wbc_flight_take_off().
- */
-int
-wbc_flight_next(int lane, WbcCarrier carrier)
-{
-	Queue	   *queue = &table->lanes[lane].queue[carrier];
-	Crew	   *crew;
-	int			f;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	crew = find_crew(&table->lanes[lane], MyProcPid);
-	f = queue->head;
-	if (f != NONE)
-	{
-		queue->head = table->flights[f].next;
-		if (queue->head == NONE)
-			queue->tail = NONE;
-		table->flights[f].pid = MyProcPid;
-	}
-	if (crew != NULL)
-		crew->idle = f == NONE;
-	LWLockRelease(lock);
-
-	return f;
-}
-
-/*
- * This flight is not for this process, but for the other kind.
- */
-void
-wbc_flight_hand_over(int flight, WbcCarrier carrier)
-{
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	table->flights[flight].carrier = carrier;
-	enqueue(flight);
-	LWLockRelease(lock);
-}
-
-/*
- * For who has taken a flight.
- */
-const WbcKey *
-wbc_flight_key(int flight)
-{
-	return &table->flights[flight].key;
-}
-
-const WbcAdHoc *
-wbc_flight_ad_hoc(int flight)
-{
-	return &table->flights[flight].ad_hoc;
-}
-
-bool
-wbc_flight_has_waiters(int flight)
-{
-	bool		answer;
-
-	LWLockAcquire(lock, LW_SHARED);
-	answer = table->flights[flight].refs > 1;
-	LWLockRelease(lock);
-
-	return answer;
-}
-
-/*
- * The fetch begins: nothing has been read from the source yet, and the stamp
- * was taken before this call.  Returns false when the flight has started so
- * often that it should be given up.
- */
-bool
-wbc_flight_take_off(int flight, const WbcStamp *stamp, TimestampTz now)
-{
-	Flight	   *departing = &table->flights[flight];
-	Line	   *line;
-	bool		goes;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	goes = departing->attempts++ < ATTEMPTS_MAX;
-	if (goes)
-	{
-		line = find_line(&departing->key);
-		if (line->queued == flight)
-			line->queued = NONE;
-		line->under_way = flight;
-		departing->stamp = *stamp;
-		departing->took_off_at = now;
-		pg_atomic_write_u32(&departing->state, FLIGHT_UNDER_WAY);
-	}
-	LWLockRelease(lock);
-
-	return goes;
-}
-
-/*
- * Ends a flight, whether or not it had taken off, and wakes all who wait for
- * it.  Takes over the caller's pin of the result's value.
- */
-void
-wbc_flight_land(int flight, const WbcFlightResult *result)
-{
-	Flight	   *landing = &table->flights[flight];
-	dsa_pointer last;
-	Line	   *line;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	landing->result = *result;
-	pg_write_barrier();
-	pg_atomic_write_u32(&landing->state, FLIGHT_LANDED);
-
-	line = find_line(&landing->key);
-	if (line->under_way == flight)
-		line->under_way = NONE;
-	else
-		line->queued = NONE;
-	if (line->queued != NONE)
-		enqueue(line->queued);
-	else if (line->under_way == NONE)
-		forget_line(&landing->key);
-	last = drop_ref(flight);
-	LWLockRelease(lock);
-
-	ConditionVariableBroadcast(&landing->landed);
-	if (DsaPointerIsValid(last))
-		wbc_memory_unpin(last);
-}
 
 /*
  * How many flights of a database wait for this kind of carrier, and how many it
@@ -930,17 +411,17 @@ wbc_flight_count_of(Oid dbid, WbcCarrier carrier, int *queued, int *under_way)
 {
 	*queued = *under_way = 0;
 
-	LWLockAcquire(lock, LW_SHARED);
+	LWLockAcquire(wbc_flight_lock, LW_SHARED);
 	for (int f = 0; f < wbc_guc_max_flights; f++)
 	{
-		const Flight *flight = &table->flights[f];
+		const Flight *flight = &wbc_flights->flights[f];
 
 		if (flight->key.dbid != dbid || flight->carrier != carrier)
 			continue;
-		*queued += state_of(flight) == FLIGHT_QUEUED;
-		*under_way += state_of(flight) == FLIGHT_UNDER_WAY;
+		*queued += wbc_flight_state(flight) == FLIGHT_QUEUED;
+		*under_way += wbc_flight_state(flight) == FLIGHT_UNDER_WAY;
 	}
-	LWLockRelease(lock);
+	LWLockRelease(wbc_flight_lock);
 }
 
 /*
@@ -951,13 +432,13 @@ wbc_flight_count(int *queued, int *under_way)
 {
 	*queued = *under_way = 0;
 
-	LWLockAcquire(lock, LW_SHARED);
+	LWLockAcquire(wbc_flight_lock, LW_SHARED);
 	for (int f = 0; f < wbc_guc_max_flights; f++)
 	{
-		FlightState state = state_of(&table->flights[f]);
+		FlightState state = wbc_flight_state(&wbc_flights->flights[f]);
 
 		*queued += state == FLIGHT_QUEUED;
 		*under_way += state == FLIGHT_UNDER_WAY;
 	}
-	LWLockRelease(lock);
+	LWLockRelease(wbc_flight_lock);
 }

@@ -240,7 +240,7 @@ start_worker(const Charge *charge, const Post *post)
 }
 
 static void
-complain(Charge *charge, Complaint complaint)
+complain(Charge *charge, Complaint complaint, WbcWorkerKind kind)
 {
 	if (charge->complaint == complaint)
 		return;
@@ -257,8 +257,8 @@ complain(Charge *charge, Complaint complaint)
 			break;
 		case COMPLAINT_NO_SLOT:
 			ereport(LOG,
-					(errmsg("no worker slot is free for a wbcache worker of database \"%s\"; trying again every 5 s",
-							charge->name),
+					(errmsg("no worker slot is free for the wbcache %s of database \"%s\"; trying again every 5 s",
+							wbc_worker_kind_name(kind), charge->name),
 					 errhint("Raise max_worker_processes and restart the server.")));
 			break;
 	}
@@ -342,21 +342,21 @@ look_after(Charge *charge, TimestampTz now)
 	charge->dbid = dbid;
 	if (!OidIsValid(dbid))
 	{
-		complain(charge, COMPLAINT_MISSING);
+		complain(charge, COMPLAINT_MISSING, WBC_WORKER_FETCHER);
 		return;
 	}
 	if (!wbc_flight_reserve_lane(dbid))
 	{
-		complain(charge, COMPLAINT_NO_SLOT);
+		complain(charge, COMPLAINT_NO_SLOT, WBC_WORKER_FETCHER);
 		return;
 	}
 	for (int i = 0; i < POSTS; i++)
 		if (!man(charge, &charge->posts[i], now, &charge->next_look))
 		{
-			complain(charge, COMPLAINT_NO_SLOT);
+			complain(charge, COMPLAINT_NO_SLOT, charge->posts[i].kind);
 			return;
 		}
-	complain(charge, COMPLAINT_NONE);
+	complain(charge, COMPLAINT_NONE, WBC_WORKER_FETCHER);
 }
 
 /*

@@ -141,8 +141,7 @@ wbc_loader_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
-		if (wbc_memory_dirt_is_urgent())
-			(void) wbc_writeback_run(GetCurrentTimestamp(), &next);
+		wbc_writeback_keep_up();
 		if (carry_out_flight())
 			continue;
 		now = GetCurrentTimestamp();

@@ -27,13 +27,7 @@
  * tier.  Dirty ones are evicted only where nothing else is left: then the value
  * is lost to the table tier, which costs a fetch later.
  *
- * Eviction.  A full set makes room by second chance inside the set.  When the
- * DSA area has no room, a clock hand goes over all sets and evicts whatever
- * was not used since its last turn.  Evicting one by one can leave free memory
- * in pieces that are too small, since the DSA keeps small objects together in
- * blocks of 64 kB; then all entries inside one window of addresses go, so that
- * whole blocks become free.  Both are bounded; if even that fails the value is
- * not cached.
+ * Making room is the business of memory_room.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,6 +37,7 @@
 #include "guc.h"
 #include "key.h"
 #include "memory.h"
+#include "memory_block.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "shmem.h"
@@ -51,74 +46,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define PARTITIONS			128
-#define SLOTS_PER_BUCKET	8
+Memory	   *wbc_memory;
+Bucket	   *wbc_memory_buckets;
+uint8	   *wbc_memory_dirty;
+LWLockPadded *wbc_memory_locks;
+dsa_area   *wbc_memory_area = NULL;
 
-/* The index is sized for values of this many bytes. */
-#define EXPECTED_VALUE_SIZE	1024
-
-/* The DSA keeps objects up to 8 kB in blocks of this size. */
-#define DSA_BLOCK_SIZE		(64 * 1024)
-
-/*
- * Turns of the clock before windows are cleared.  Each doubles what it evicts,
- * all for nothing where memory is in pieces.
- */
-#define CLOCK_TRIES			3
-
-/* Most windows: to clear one takes a look at all sets, and must be worth it. */
-#define WINDOWS_MAX			512
-
-/* All of it: partition lock. */
-typedef struct Bucket
-{
-	uint32		tag[SLOTS_PER_BUCKET];	/* upper half of the hash */
-	uint32		unit[SLOTS_PER_BUCKET]; /* where the entry is; 0: empty */
-} Bucket;
-
-StaticAssertDecl(sizeof(Bucket) == 64, "a bucket should fill a cache line");
-
-/*
- * The area has one segment, so that a dsa_pointer is an offset into it, and
- * that is a multiple of 8: 32 bits reach 32 GB far, the most that
- * wbcache.memory_size allows.
- */
-#define POINTER_OF_UNIT(unit)	((dsa_pointer) (unit) * 8)
-#define UNIT_OF_POINTER(pointer)	((uint32) ((pointer) / 8))
-
-typedef struct Memory
-{
-	uint32		nbuckets;		/* a power of two; never changes */
-	int			dsa_tranche;	/* never changes */
-	Size		size;			/* of the whole block; never changes */
-	Size		dsa_size;		/* never changes */
-	pg_atomic_uint32 clock_hand;	/* next bucket */
-	pg_atomic_uint64 window_hand;	/* next address to be cleared */
-	pg_atomic_uint64 used;
-	pg_atomic_uint64 entries;
-	pg_atomic_uint64 stores;
-	pg_atomic_uint64 evictions;
-	pg_atomic_uint64 refused;
-	pg_atomic_uint64 dirty;		/* slots */
-	uint32		hands[PARTITIONS];	/* partition lock; slot looked at next */
-} Memory;
-
-/* What a sweep over a bucket takes away. */
-typedef struct Sweep
-{
-	bool		by_window;		/* else: whatever was not used lately */
-	bool		spare_dirty;	/* not what has yet to be written */
-	dsa_pointer from;
-	dsa_pointer to;				/* not included */
-} Sweep;
-
-static Memory *memory;
-static Bucket *buckets;
-static uint8 *dirty_slots;		/* a bit a slot, a byte a bucket; partition
-								 * lock */
 static void *dsa_place;
-static LWLockPadded *locks;
-static dsa_area *area = NULL;	/* this process's attachment */
 
 /* ----------------------------------------------------------------
  * The block
@@ -144,11 +78,11 @@ init_dsa(void)
 {
 	dsa_area   *created;
 
-	memory->dsa_tranche = LWLockNewTrancheId();
-	created = dsa_create_in_place(dsa_place, memory->dsa_size,
-								  memory->dsa_tranche, NULL);
+	wbc_memory->dsa_tranche = LWLockNewTrancheId();
+	created = dsa_create_in_place(dsa_place, wbc_memory->dsa_size,
+								  wbc_memory->dsa_tranche, NULL);
 	dsa_pin(created);
-	dsa_set_size_limit(created, memory->dsa_size);
+	dsa_set_size_limit(created, wbc_memory->dsa_size);
 	dsa_detach(created);
 }
 
@@ -158,32 +92,32 @@ block_attach(void *place, LWLockPadded *piece_locks, bool found)
 	char	   *at = place;
 	uint32		nbuckets = count_buckets();
 
-	memory = place;
-	locks = piece_locks;
+	wbc_memory = place;
+	wbc_memory_locks = piece_locks;
 	at += CACHELINEALIGN(sizeof(Memory));
-	buckets = (Bucket *) at;
+	wbc_memory_buckets = (Bucket *) at;
 	at += nbuckets * sizeof(Bucket);
-	dirty_slots = (uint8 *) at;
+	wbc_memory_dirty = (uint8 *) at;
 	at += CACHELINEALIGN(nbuckets);
 	dsa_place = at;
 
 	if (!found)
 	{
 		memset(place, 0, at - (char *) place);
-		memory->nbuckets = nbuckets;
-		memory->size = block_size();
-		memory->dsa_size = memory->size - (at - (char *) place);
-		pg_atomic_init_u32(&memory->clock_hand, 0);
-		pg_atomic_init_u64(&memory->window_hand, 0);
-		pg_atomic_init_u64(&memory->used, 0);
-		pg_atomic_init_u64(&memory->entries, 0);
-		pg_atomic_init_u64(&memory->stores, 0);
-		pg_atomic_init_u64(&memory->evictions, 0);
-		pg_atomic_init_u64(&memory->refused, 0);
-		pg_atomic_init_u64(&memory->dirty, 0);
+		wbc_memory->nbuckets = nbuckets;
+		wbc_memory->size = block_size();
+		wbc_memory->dsa_size = wbc_memory->size - (at - (char *) place);
+		pg_atomic_init_u32(&wbc_memory->clock_hand, 0);
+		pg_atomic_init_u64(&wbc_memory->window_hand, 0);
+		pg_atomic_init_u64(&wbc_memory->used, 0);
+		pg_atomic_init_u64(&wbc_memory->entries, 0);
+		pg_atomic_init_u64(&wbc_memory->stores, 0);
+		pg_atomic_init_u64(&wbc_memory->evictions, 0);
+		pg_atomic_init_u64(&wbc_memory->refused, 0);
+		pg_atomic_init_u64(&wbc_memory->dirty, 0);
 		init_dsa();
 	}
-	LWLockRegisterTranche(memory->dsa_tranche, "wbcache_dsa");
+	LWLockRegisterTranche(wbc_memory->dsa_tranche, "wbcache_dsa");
 }
 
 void
@@ -202,11 +136,11 @@ wbc_memory_register(void)
 static void
 detach_at_exit(int code, Datum arg)
 {
-	if (area != NULL)
+	if (wbc_memory_area != NULL)
 	{
-		dsa_detach(area);
+		dsa_detach(wbc_memory_area);
 		dsa_release_in_place(dsa_place);
-		area = NULL;
+		wbc_memory_area = NULL;
 	}
 }
 
@@ -220,12 +154,12 @@ wbc_memory_attach(void)
 {
 	MemoryContext caller;
 
-	if (likely(area != NULL))
+	if (likely(wbc_memory_area != NULL))
 		return;
 
 	caller = MemoryContextSwitchTo(TopMemoryContext);
-	area = dsa_attach_in_place(dsa_place, NULL);
-	dsa_pin_mapping(area);
+	wbc_memory_area = dsa_attach_in_place(dsa_place, NULL);
+	dsa_pin_mapping(wbc_memory_area);
 	on_shmem_exit(detach_at_exit, 0);
 	MemoryContextSwitchTo(caller);
 }
@@ -236,7 +170,7 @@ wbc_memory_attach(void)
 Size
 wbc_memory_value_limit(void)
 {
-	return Min((Size) wbc_guc_max_value_size * 1024, memory->size / 4);
+	return Min((Size) wbc_guc_max_value_size * 1024, wbc_memory->size / 4);
 }
 
 /* ----------------------------------------------------------------
@@ -247,19 +181,13 @@ wbc_memory_value_limit(void)
 static inline uint32
 bucket_of(uint64 hash)
 {
-	return hash & (memory->nbuckets - 1);
-}
-
-static inline LWLock *
-lock_of(uint32 bucket)
-{
-	return &locks[bucket % PARTITIONS].lock;
+	return hash & (wbc_memory->nbuckets - 1);
 }
 
 WbcEntry *
 wbc_memory_entry(dsa_pointer pointer)
 {
-	return dsa_get_address(area, pointer);
+	return dsa_get_address(wbc_memory_area, pointer);
 }
 
 /*
@@ -282,8 +210,8 @@ wbc_memory_unpin(dsa_pointer pointer)
 
 	if (pg_atomic_sub_fetch_u32(&entry->refs, 1) == 0)
 	{
-		dsa_free(area, pointer);
-		(void) pg_atomic_fetch_sub_u64(&memory->used, size);
+		dsa_free(wbc_memory_area, pointer);
+		(void) pg_atomic_fetch_sub_u64(&wbc_memory->used, size);
 	}
 }
 
@@ -291,12 +219,6 @@ static inline uint32
 tag_of(uint64 hash)
 {
 	return (uint32) (hash >> 32);
-}
-
-static inline WbcEntry *
-entry_in(const Bucket *bucket, int s)
-{
-	return wbc_memory_entry(POINTER_OF_UNIT(bucket->unit[s]));
 }
 
 static bool
@@ -332,46 +254,40 @@ find_slot(const Bucket *bucket, const WbcKey *key)
 
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
 		if (bucket->tag[s] == tag && bucket->unit[s] != 0 &&
-			is_entry_of(entry_in(bucket, s), key))
+			is_entry_of(wbc_memory_entry_in(bucket, s), key))
 			return s;
 	return -1;
 }
 
 /* Hold the partition lock exclusively in these. */
-static inline bool
-is_dirty(uint32 b, int s)
-{
-	return (dirty_slots[b] & (1 << s)) != 0;
-}
-
 static void
 set_dirty(uint32 b, int s)
 {
-	if (!is_dirty(b, s))
-		(void) pg_atomic_fetch_add_u64(&memory->dirty, 1);
-	dirty_slots[b] |= 1 << s;
+	if (!wbc_memory_is_dirty(b, s))
+		(void) pg_atomic_fetch_add_u64(&wbc_memory->dirty, 1);
+	wbc_memory_dirty[b] |= 1 << s;
 }
 
 static void
 set_clean(uint32 b, int s)
 {
-	if (is_dirty(b, s))
-		(void) pg_atomic_fetch_sub_u64(&memory->dirty, 1);
-	dirty_slots[b] &= ~(1 << s);
+	if (wbc_memory_is_dirty(b, s))
+		(void) pg_atomic_fetch_sub_u64(&wbc_memory->dirty, 1);
+	wbc_memory_dirty[b] &= ~(1 << s);
 }
 
 /*
  * Empties a slot.  Unpin what is returned after releasing the lock.
  */
-static dsa_pointer
-clear_slot(uint32 b, int s)
+dsa_pointer
+wbc_memory_clear_slot(uint32 b, int s)
 {
-	dsa_pointer was = POINTER_OF_UNIT(buckets[b].unit[s]);
+	dsa_pointer was = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
 
-	buckets[b].unit[s] = 0;
+	wbc_memory_buckets[b].unit[s] = 0;
 	set_clean(b, s);
 	if (DsaPointerIsValid(was))
-		(void) pg_atomic_fetch_sub_u64(&memory->entries, 1);
+		(void) pg_atomic_fetch_sub_u64(&wbc_memory->entries, 1);
 	return was;
 }
 
@@ -389,8 +305,8 @@ wbc_memory_prefetch(const WbcKey *key)
 {
 	uint32		b = bucket_of(key->hash);
 
-	wbc_compat_prefetch(&buckets[b]);
-	wbc_compat_prefetch(lock_of(b));
+	wbc_compat_prefetch(&wbc_memory_buckets[b]);
+	wbc_compat_prefetch(wbc_memory_lock(b));
 }
 
 /*
@@ -401,14 +317,14 @@ bool
 wbc_memory_find(const WbcKey *key, WbcFound *found)
 {
 	uint32		b = bucket_of(key->hash);
-	LWLock	   *lock = lock_of(b);
+	LWLock	   *lock = wbc_memory_lock(b);
 	int			s;
 
 	LWLockAcquire(lock, LW_SHARED);
-	s = find_slot(&buckets[b], key);
+	s = find_slot(&wbc_memory_buckets[b], key);
 	if (s >= 0)
 	{
-		found->pointer = POINTER_OF_UNIT(buckets[b].unit[s]);
+		found->pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
 		found->entry = wbc_memory_entry(found->pointer);
 		(void) pg_atomic_fetch_add_u32(&found->entry->refs, 1);
 	}
@@ -431,130 +347,6 @@ wbc_memory_claim_refresh(WbcEntry *entry, TimestampTz now, TimestampTz until)
 
 	return (TimestampTz) due <= now &&
 		pg_atomic_compare_exchange_u64(&entry->refresh_at, &due, until);
-}
-
-/* ----------------------------------------------------------------
- * Making room
- * ----------------------------------------------------------------
- */
-
-static bool
-sweep_takes(const Sweep *sweep, uint32 b, int s)
-{
-	dsa_pointer pointer = POINTER_OF_UNIT(buckets[b].unit[s]);
-
-	if (!DsaPointerIsValid(pointer))
-		return false;
-	if (sweep->by_window)
-		return pointer >= sweep->from && pointer < sweep->to;
-	if (sweep->spare_dirty && is_dirty(b, s))
-		return false;
-	return pg_atomic_exchange_u32(&wbc_memory_entry(pointer)->used, 0) == 0;
-}
-
-/*
- * Takes what the sweep takes out of one bucket; returns the bytes that were
- * given back, those of entries that are still pinned included.
- */
-static Size
-sweep_bucket(uint32 b, const Sweep *sweep)
-{
-	dsa_pointer gone[SLOTS_PER_BUCKET];
-	int			n = 0;
-	Size		bytes = 0;
-
-	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
-	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
-		if (sweep_takes(sweep, b, s))
-			gone[n++] = clear_slot(b, s);
-	LWLockRelease(lock_of(b));
-
-	for (int i = 0; i < n; i++)
-	{
-		bytes += wbc_memory_entry(gone[i])->size;
-		wbc_memory_unpin(gone[i]);
-	}
-	(void) pg_atomic_fetch_add_u64(&memory->evictions, n);
-	return bytes;
-}
-
-/*
- * Is what is dirty few enough to be spared?  Where nobody writes the table
- * tier, as on a standby, soon everything is dirty.
- */
-static bool
-can_spare_dirty(void)
-{
-	return pg_atomic_read_u64(&memory->dirty) <
-		pg_atomic_read_u64(&memory->entries) / 2;
-}
-
-/*
- * Moves the clock hand until at least this many bytes went: at most twice
- * round for what is clean, and twice more for what is dirty.
- */
-static Size
-evict_by_clock(Size wanted)
-{
-	uint64		rounds = 2 * (uint64) memory->nbuckets;
-	Sweep		sweep = {.by_window = false};
-	Size		bytes = 0;
-	bool		spare = can_spare_dirty();
-
-	for (uint64 i = 0; i < 2 * rounds && bytes < wanted; i++)
-	{
-		sweep.spare_dirty = spare && i < rounds;
-		bytes += sweep_bucket(pg_atomic_fetch_add_u32(&memory->clock_hand, 1) &
-							  (memory->nbuckets - 1), &sweep);
-	}
-	return bytes;
-}
-
-/*
- * Evicts all that lies within the next window of this many bytes.
- */
-static void
-evict_window(Size window)
-{
-	Sweep		sweep = {.by_window = true};
-
-	sweep.from = pg_atomic_fetch_add_u64(&memory->window_hand, window) %
-		memory->dsa_size;
-	sweep.to = sweep.from + window;
-	for (uint32 b = 0; b < memory->nbuckets; b++)
-		(void) sweep_bucket(b, &sweep);
-}
-
-/*
- * Allocates, evicting as far as it must.  Returns InvalidDsaPointer when no
- * room could be made; never throws.
- */
-static dsa_pointer
-allocate(Size size)
-{
-	Size		window = Max(size + 2 * DSA_BLOCK_SIZE,
-							 memory->dsa_size / WINDOWS_MAX);
-	Size		wanted = size;
-	dsa_pointer pointer;
-
-	pointer = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM);
-	for (int i = 0; i < CLOCK_TRIES && !DsaPointerIsValid(pointer); i++)
-	{
-		if (evict_by_clock(wanted) == 0 || wanted > memory->dsa_size / 8)
-			break;
-		wanted *= 2;
-		pointer = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM);
-	}
-	for (Size cleared = 0;
-		 cleared < memory->dsa_size + window && !DsaPointerIsValid(pointer);
-		 cleared += window)
-	{
-		evict_window(window);
-		pointer = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM);
-	}
-	if (!DsaPointerIsValid(pointer))
-		(void) pg_atomic_fetch_add_u64(&memory->refused, 1);
-	return pointer;
 }
 
 /* ----------------------------------------------------------------
@@ -611,12 +403,12 @@ wbc_memory_build(const WbcEntryParts *parts)
 		parts->stamp->n * (sizeof(uint64) + sizeof(uint32)) +
 		parts->key->len + parts->etag_len + parts->modified_len +
 		parts->value_len;
-	dsa_pointer pointer = allocate(size);
+	dsa_pointer pointer = wbc_memory_allocate(size);
 
 	if (DsaPointerIsValid(pointer))
 	{
 		fill_entry(wbc_memory_entry(pointer), size, parts);
-		(void) pg_atomic_fetch_add_u64(&memory->used, size);
+		(void) pg_atomic_fetch_add_u64(&wbc_memory->used, size);
 	}
 	return pointer;
 }
@@ -628,9 +420,9 @@ wbc_memory_build(const WbcEntryParts *parts)
 static int
 choose_slot(uint32 b)
 {
-	const Bucket *bucket = &buckets[b];
-	uint32	   *hand = &memory->hands[b % PARTITIONS];
-	bool		spare = can_spare_dirty();
+	const Bucket *bucket = &wbc_memory_buckets[b];
+	uint32	   *hand = &wbc_memory->hands[b % PARTITIONS];
+	bool		spare = wbc_memory_can_spare_dirty();
 
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
 		if (bucket->unit[s] == 0)
@@ -640,9 +432,9 @@ choose_slot(uint32 b)
 	{
 		int			s = (*hand)++ % SLOTS_PER_BUCKET;
 
-		if (spare && is_dirty(b, s) && look < 2 * SLOTS_PER_BUCKET)
+		if (spare && wbc_memory_is_dirty(b, s) && look < 2 * SLOTS_PER_BUCKET)
 			continue;
-		if (pg_atomic_exchange_u32(&entry_in(bucket, s)->used, 0) == 0)
+		if (pg_atomic_exchange_u32(&wbc_memory_entry_in(bucket, s)->used, 0) == 0)
 			return s;
 	}
 }
@@ -650,12 +442,12 @@ choose_slot(uint32 b)
 static void
 put_in_slot(uint32 b, int s, dsa_pointer pointer, bool dirty)
 {
-	buckets[b].tag[s] = tag_of(wbc_memory_entry(pointer)->hash);
-	buckets[b].unit[s] = UNIT_OF_POINTER(pointer);
+	wbc_memory_buckets[b].tag[s] = tag_of(wbc_memory_entry(pointer)->hash);
+	wbc_memory_buckets[b].unit[s] = UNIT_OF_POINTER(pointer);
 	if (dirty)
 		set_dirty(b, s);
-	(void) pg_atomic_fetch_add_u64(&memory->entries, 1);
-	(void) pg_atomic_fetch_add_u64(&memory->stores, 1);
+	(void) pg_atomic_fetch_add_u64(&wbc_memory->entries, 1);
+	(void) pg_atomic_fetch_add_u64(&wbc_memory->stores, 1);
 }
 
 /*
@@ -680,29 +472,29 @@ wbc_memory_store(dsa_pointer pointer, bool dirty)
 	wbc_memory_key(entry, &key);
 	wbc_memory_pin(pointer);
 
-	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
-	s = find_slot(&buckets[b], &key);
+	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
+	s = find_slot(&wbc_memory_buckets[b], &key);
 	stored = wbc_entry_is_current(entry) &&
 		(s < 0 ||
-		 entry_in(&buckets[b], s)->fetch_started <= entry->fetch_started);
+		 wbc_memory_entry_in(&wbc_memory_buckets[b], s)->fetch_started <= entry->fetch_started);
 	if (stored)
 	{
 		if (s < 0)
 		{
 			s = choose_slot(b);
-			evicted = buckets[b].unit[s] != 0;
+			evicted = wbc_memory_buckets[b].unit[s] != 0;
 		}
-		old = clear_slot(b, s);
+		old = wbc_memory_clear_slot(b, s);
 		put_in_slot(b, s, pointer, dirty);
 	}
-	LWLockRelease(lock_of(b));
+	LWLockRelease(wbc_memory_lock(b));
 
 	if (DsaPointerIsValid(old))
 		wbc_memory_unpin(old);
 	if (!stored)
 		wbc_memory_unpin(pointer);
 	if (evicted)
-		(void) pg_atomic_fetch_add_u64(&memory->evictions, 1);
+		(void) pg_atomic_fetch_add_u64(&wbc_memory->evictions, 1);
 	return stored;
 }
 
@@ -721,11 +513,11 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 	bool		usable = false;
 	int			s;
 
-	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
-	s = find_slot(&buckets[b], key);
+	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
+	s = find_slot(&wbc_memory_buckets[b], key);
 	if (s >= 0)
 	{
-		WbcEntry   *entry = entry_in(&buckets[b], s);
+		WbcEntry   *entry = wbc_memory_entry_in(&wbc_memory_buckets[b], s);
 		TimestampTz hard = wbc_entry_hard_expires_at(entry);
 		TimestampTz longer = Min(hard + by, entry->cached_at + max_stale);
 
@@ -738,7 +530,7 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 			set_dirty(b, s);
 		}
 	}
-	LWLockRelease(lock_of(b));
+	LWLockRelease(wbc_memory_lock(b));
 
 	return usable;
 }
@@ -753,11 +545,11 @@ wbc_memory_remove(const WbcKey *key)
 	dsa_pointer old = InvalidDsaPointer;
 	int			s;
 
-	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
-	s = find_slot(&buckets[b], key);
+	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
+	s = find_slot(&wbc_memory_buckets[b], key);
 	if (s >= 0)
-		old = clear_slot(b, s);
-	LWLockRelease(lock_of(b));
+		old = wbc_memory_clear_slot(b, s);
+	LWLockRelease(wbc_memory_lock(b));
 
 	if (DsaPointerIsValid(old))
 		wbc_memory_unpin(old);
@@ -771,7 +563,7 @@ wbc_memory_remove(const WbcKey *key)
 uint64
 wbc_memory_count_dirty(void)
 {
-	return pg_atomic_read_u64(&memory->dirty);
+	return pg_atomic_read_u64(&wbc_memory->dirty);
 }
 
 /*
@@ -781,12 +573,12 @@ wbc_memory_count_dirty(void)
 bool
 wbc_memory_dirt_is_urgent(void)
 {
-	uint64		entries = pg_atomic_read_u64(&memory->entries);
-	uint64		slots = (uint64) memory->nbuckets * SLOTS_PER_BUCKET;
+	uint64		entries = pg_atomic_read_u64(&wbc_memory->entries);
+	uint64		slots = (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
 
-	return pg_atomic_read_u64(&memory->dirty) > entries / 8 &&
+	return pg_atomic_read_u64(&wbc_memory->dirty) > entries / 8 &&
 		(entries > slots / 2 ||
-		 pg_atomic_read_u64(&memory->used) > memory->dsa_size / 2);
+		 pg_atomic_read_u64(&wbc_memory->used) > wbc_memory->dsa_size / 2);
 }
 
 /*
@@ -798,23 +590,23 @@ collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 {
 	int			n = 0;
 
-	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
+	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
 	{
 		WbcEntry   *entry;
 
-		if (!is_dirty(b, s))
+		if (!wbc_memory_is_dirty(b, s))
 			continue;
-		entry = entry_in(&buckets[b], s);
+		entry = wbc_memory_entry_in(&wbc_memory_buckets[b], s);
 		if (entry->dbid != dbid)
 			continue;
 		set_clean(b, s);
 		(void) pg_atomic_fetch_add_u32(&entry->refs, 1);
 		out[n].entry = entry;
-		out[n].pointer = POINTER_OF_UNIT(buckets[b].unit[s]);
+		out[n].pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
 		n++;
 	}
-	LWLockRelease(lock_of(b));
+	LWLockRelease(wbc_memory_lock(b));
 
 	return n;
 }
@@ -831,9 +623,9 @@ wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
 	while (n + SLOTS_PER_BUCKET <= max)
 	{
 		/* a bit that is missed for want of the lock is seen next time */
-		if (dirty_slots[*cursor] != 0)
+		if (wbc_memory_dirty[*cursor] != 0)
 			n += collect_bucket(*cursor, dbid, out + n);
-		*cursor = (*cursor + 1) & (memory->nbuckets - 1);
+		*cursor = (*cursor + 1) & (wbc_memory->nbuckets - 1);
 		if (*cursor == 0)
 			break;
 	}
@@ -852,21 +644,21 @@ wbc_memory_mark_dirty(const WbcEntry *entry)
 	int			s;
 
 	wbc_memory_key(entry, &key);
-	LWLockAcquire(lock_of(b), LW_EXCLUSIVE);
-	s = find_slot(&buckets[b], &key);
-	if (s >= 0 && entry_in(&buckets[b], s) == entry)
+	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
+	s = find_slot(&wbc_memory_buckets[b], &key);
+	if (s >= 0 && wbc_memory_entry_in(&wbc_memory_buckets[b], s) == entry)
 		set_dirty(b, s);
-	LWLockRelease(lock_of(b));
+	LWLockRelease(wbc_memory_lock(b));
 }
 
 void
 wbc_memory_info(WbcMemoryInfo *info)
 {
-	info->size = memory->size;
-	info->slots = (uint64) memory->nbuckets * SLOTS_PER_BUCKET;
-	info->used = pg_atomic_read_u64(&memory->used);
-	info->entries = pg_atomic_read_u64(&memory->entries);
-	info->stores = pg_atomic_read_u64(&memory->stores);
-	info->evictions = pg_atomic_read_u64(&memory->evictions);
-	info->refused = pg_atomic_read_u64(&memory->refused);
+	info->size = wbc_memory->size;
+	info->slots = (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
+	info->used = pg_atomic_read_u64(&wbc_memory->used);
+	info->entries = pg_atomic_read_u64(&wbc_memory->entries);
+	info->stores = pg_atomic_read_u64(&wbc_memory->stores);
+	info->evictions = pg_atomic_read_u64(&wbc_memory->evictions);
+	info->refused = pg_atomic_read_u64(&wbc_memory->refused);
 }

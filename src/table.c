@@ -245,9 +245,10 @@ wbc_table_find(const WbcKey *key, WbcTableRow *row)
 		return false;
 
 	primary = wbc_compat_primary_key(table);
-	if (OidIsValid(primary))
+	if (OidIsValid(primary) &&
+		ConditionalLockRelationOid(primary, AccessShareLock))
 	{
-		index = index_open(primary, AccessShareLock);
+		index = index_open(primary, NoLock);
 		found = scan(table, index, key, row);
 		index_close(index, AccessShareLock);
 	}

@@ -48,6 +48,9 @@
 /* After an error. */
 #define RETRY_INTERVAL	(10 * USECS_PER_SEC)
 
+/* While another loader writes and has to catch up; in microseconds. */
+#define LET_AHEAD		5000L
+
 /* The batch in hand. */
 static WbcFound batch[BATCH];
 static int	nbatch = 0;
@@ -291,4 +294,24 @@ wbc_writeback_finish(TimestampTz now)
 		now = GetCurrentTimestamp();
 	}
 	wbc_worker_end_duty();
+}
+
+/*
+ * Called before each flight: while values come faster than they are written,
+ * and memory would lose them, writes a batch, or lets the loader that does so
+ * get ahead.  Takes no longer than that.
+ */
+void
+wbc_writeback_keep_up(void)
+{
+	TimestampTz now;
+	TimestampTz next;
+
+	if (likely(!wbc_memory_dirt_is_urgent()) || RecoveryInProgress())
+		return;
+
+	now = GetCurrentTimestamp();
+	if (!wbc_writeback_run(now, &next) && not_before <= now &&
+		wbc_memory_dirt_is_urgent())
+		pg_usleep(LET_AHEAD);
 }

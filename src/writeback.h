@@ -12,6 +12,7 @@
 #include "wbcache.h"
 
 extern bool wbc_writeback_run(TimestampTz now, TimestampTz *next);
+extern void wbc_writeback_keep_up(void);
 extern void wbc_writeback_finish(TimestampTz now);
 
 #endif							/* WBC_WRITEBACK_H */

@@ -69,15 +69,16 @@ behaviour 'pg_cancel_backend of a loader is an error for its waiters, and the lo
 	$reader->begin_ask('waiting:cancel');
 	ok(await_value($session, $blocked, 1), 'a load is under way');
 	$session->run(q{SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
-	is($reader->end_ask->{sqlstate}, '57014', 'SQLSTATE');
 	$session->run('SELECT pg_advisory_unlock(1)');
-	ok($session->ask_until('waiting:cancel', 'hit'), 'later it works');
+	like($reader->end_ask->{psql}, qr/ERROR:  57014: canceling statement due to user request/, 'error');
+	ok(await(sub { $session->error(q{SELECT wbcache.get('waiting:cancel')}) eq '' }), 'later it works');
 };
 
 behaviour 'wbcache.loaders = 0: an error within max_wait, and nothing is lost' => sub {
 	$session->run(q{SELECT wbcache.set('waiting:stale', '"set"', soft_ttl => '1 us', hard_ttl => '1 h')});
 	set_loaders(0);
-	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader'}, 0), 'they end');
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader' AND state = 'running'}, 0), 'they end')
+	  or diag($session->value(q{SELECT * FROM wbcache.stat_worker}));
 	$session->run(q{SET wbcache.max_wait = '500ms'});
 	my $answer = $session->ask('waiting:none');
 	like($answer->{sqlstate}, qr/^WB00[34]$/, 'SQLSTATE') or diag(explain($answer));
@@ -99,7 +100,7 @@ behaviour 'fewer loaders than are busy: a load under way is done again by who st
 	$readers[$_]->begin_ask("waiting:less$_") for 0, 1;
 	ok(await_value($session, $blocked, 2), 'both are busy');
 	set_loaders(1);
-	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader'}, 1), 'one ends');
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader' AND state = 'running'}, 1), 'one ends');
 	$session->run('SELECT pg_advisory_unlock(1)');
 	is(scalar(grep { $_->end_ask->{value} } @readers), 2, 'both readers are answered');
 	set_loaders(2);
@@ -112,7 +113,7 @@ behaviour 'DROP EXTENSION and CREATE EXTENSION while a load is under way' => sub
 	$session->run('SELECT pg_advisory_lock(1)');
 	$reader->begin_ask('waiting:drop');
 	ok(await_value($session, $blocked, 1), 'a load is under way');
-	is($session->error('DROP EXTENSION wbcache CASCADE'), '', 'DROP EXTENSION does not wait');
+	unlike($session->error('DROP EXTENSION wbcache CASCADE'), qr/ERROR/, 'DROP EXTENSION does not wait');
 	$session->run('SELECT pg_advisory_unlock(1)');
 	ok($reader->end_ask, 'the reader is answered');
 	$session->run("CREATE EXTENSION wbcache; $endpoint");

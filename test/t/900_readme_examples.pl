@@ -140,9 +140,9 @@ behaviour 'the properties of endpoints' => sub {
 SELECT attname FROM pg_attribute WHERE attrelid = 'wbcache.endpoint'::regclass AND attnum > 0 AND NOT attisdropped
 END
 	$session->run(q{SELECT wbcache.create_endpoint('defaults', 'defaults:{x}')});
-	for my $name (qw(soft_ttl error_ttl on_invalidate))
+	for my $name (qw(soft_ttl error_ttl on_invalidate null_is_value statement_timeout lock_timeout))
 	{
-		my ($type) = $name =~ /ttl/ ? 'interval' : 'text';
+		my $type = $name =~ /ttl|timeout/ ? 'interval' : $name eq 'null_is_value' ? 'boolean' : 'text';
 		my $default = $default{$name} =~ s/`//gr;
 
 		is($session->value("SELECT $name = $type '$default' FROM wbcache.endpoint WHERE name = 'defaults'"), 't',
@@ -181,7 +181,7 @@ END
 sub plain_number
 {
 	my ($written) = @_;
-	my %factor = ('' => 1, kB => 1, MB => 1024, ms => 1, s => 1000, min => 60_000);
+	my %factor = ('' => 1, kB => 1, MB => 1024, GB => 1024 * 1024, ms => 1, s => 1000, min => 60_000);
 	my ($number, $unit) = $written =~ /^(\d+)(\D*)$/;
 
 	return defined $number ? $number * $factor{$unit} : $written;
@@ -197,7 +197,7 @@ END
 	{
 		my ($name) = WbcacheReadme::names($_->[0]);
 		my ($default, $range, $context) = @$_[ 1 .. 3 ];
-		my ($min, $max) = $range =~ /^(\d\w*) (?:to (\w+)|or more)$/;
+		my ($min, $max) = $range =~ /^(\d\w*) to (\w+)$/;
 
 		is(plain_number($default), $setting{$name}[1], "default of $name");
 		is(plain_number($min), $setting{$name}[2], "lowest $name") if defined $min;
@@ -253,6 +253,7 @@ behaviour 'the limits' => sub {
 		[ 'path', macro('PATH_MAX_LEN') . ' bytes' ],
 		[ 'databases, servers in use, endpoints with counters',
 			join(', ', macro('LANES'), macro('WBC_UPSTREAMS_MAX'), macro('WBC_METRICS_ENDPOINTS') - 1) ],
+		[ 'processes of wbcache', macro('WBC_WORKERS_MAX') ],
 		[ 'invalidations in a transaction', macro('WBC_PENDING_STRIPES_MAX') ],
 		[ 'stripes', 1 << 20 ])
 	{

@@ -80,6 +80,7 @@ sub start_instance
 	$node->init(extra => [ '--locale=C', '--encoding=UTF8' ], %{ $options{init} || {} });
 	$node->append_conf('postgresql.conf', <<"END");
 shared_preload_libraries = 'wbcache'
+max_worker_processes = 32
 wbcache.databases = '$databases'
 max_connections = 40
 log_statement = none
