@@ -46,6 +46,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+/* The table tier's writer holds no more than this part of the area pinned. */
+#define PINNED_PART_MAX		32
+
 Memory	   *wbc_memory;
 Bucket	   *wbc_memory_buckets;
 uint8	   *wbc_memory_dirty;
@@ -614,17 +617,24 @@ collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 /*
  * Takes dirty entries of a database, up to max, starting at the bucket *cursor,
  * which moves on; all was seen when it is back at 0.  The caller unpins them.
+ * What is pinned can't be evicted, so that it must be a small part of all.
  */
 int
 wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
 {
+	Size		most = wbc_memory->dsa_size / PINNED_PART_MAX;
+	Size		bytes = 0;
 	int			n = 0;
 
-	while (n + SLOTS_PER_BUCKET <= max)
+	while (n + SLOTS_PER_BUCKET <= max && bytes < most)
 	{
+		int			before = n;
+
 		/* a bit that is missed for want of the lock is seen next time */
 		if (wbc_memory_dirty[*cursor] != 0)
 			n += collect_bucket(*cursor, dbid, out + n);
+		for (int i = before; i < n; i++)
+			bytes += out[i].entry->size;
 		*cursor = (*cursor + 1) & (wbc_memory->nbuckets - 1);
 		if (*cursor == 0)
 			break;

@@ -407,6 +407,7 @@ answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
 
 	read->status = WBC_STATUS_STALE;
 	take_value(read, found->pointer, now, true);
+	read->ttl = Min(read->ttl, 0);	/* what was invalidated may have time left */
 	wbc_metrics_count(&counters(read)->stale);
 	if (refresh)
 		ask_for_refresh(read);

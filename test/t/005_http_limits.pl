@@ -184,7 +184,11 @@ sub probe
 
 	$upstream->behave(path => '/api/v3/echo/breaker/*', hang => 1, status => $status);
 	$session->run(q{SET wbcache.max_wait = '100ms'});
-	ok(await(sub { $session->ask("breaker:$prefix" . ++$i)->{sqlstate} eq 'WB003' }), 'a probe is sent after the cooldown');
+	# A machine that stands still for a moment makes an answer late too: it is the state that tells.
+	ok(await(sub {
+			$session->ask("breaker:$prefix" . ++$i);
+			return server_stat('breaker', 'breaker_state') eq 'half-open';
+		}), 'a probe is sent after the cooldown');
 	$session->run('RESET wbcache.max_wait');
 	is(server_stat('breaker', 'breaker_state, running'), 'half-open|1', 'state');
 	is($session->ask("breaker:$prefix-$_")->{sqlstate}, 'WB002', 'nothing else is sent') for 1 .. 3;

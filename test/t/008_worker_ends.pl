@@ -173,7 +173,7 @@ behaviour 'kill -9 of the fetcher restarts the server, which serves again' => su
 	kill('KILL', $pid);
 	$upstream->clear;
 	undef $waiting;
-	ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM wbcache.stat_worker WHERE state = 'running'}),
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM wbcache.stat_worker WHERE kind <> 'loader' AND state = 'running'}),
 		'both workers run again');
 	$session = session($node, 'postgres');
 	my $answer = $session->ask('echo:before');

@@ -50,14 +50,15 @@ behaviour 'with it, the same definitions are served' => sub {
 behaviour 'a database that is not listed gets what was set, and else an error' => sub {
 	start_with(q{wbcache.databases = ''});
 	$session = WbcacheTest::session($node, 'postgres');
-	my $answer = $session->ask('echo:1');
+	is($session->ask('echo:1')->{status}, 'hit', 'what the table tier has kept over the restart');
+	my $answer = $session->ask('echo:2');
 	is($answer->{sqlstate}, 'WB004', 'SQLSTATE');
 	is($answer->{message}, 'no wbcache worker serves this database', 'message');
 	is($answer->{hint}, 'Add the database to wbcache.databases and reload the configuration.', 'hint');
 	cmp_ok($answer->{took}, '<', 2000, 'at once');
-	is($session->value(q{SELECT error FROM wbcache.get_many(ARRAY['echo:1'])}), $answer->{message}, 'get_many');
-	$session->run(q{SELECT wbcache.set('echo:1', '{"n": 0}')});
-	is($session->ask('echo:1')->{status}, 'hit', 'a value that was set');
+	is($session->value(q{SELECT error FROM wbcache.get_many(ARRAY['echo:2'])}), $answer->{message}, 'get_many');
+	$session->run(q{SELECT wbcache.set('echo:2', '{"n": 0}')});
+	is($session->ask('echo:2')->{status}, 'hit', 'a value that was set');
 };
 
 behaviour 'without a free worker slot there is one line in the log' => sub {
@@ -69,7 +70,7 @@ behaviour 'without a free worker slot there is one line in the log' => sub {
 	$session = WbcacheTest::session($node, 'postgres');
 	ok($node->wait_for_log($line, $log), 'the line');
 	$session->run(q{SET wbcache.max_wait = '200ms'});
-	my $answer = $session->ask('echo:1');
+	my $answer = $session->ask('echo:3');
 	is($answer->{sqlstate}, 'WB003', 'a read waits in vain: SQLSTATE');
 	is($answer->{detail}, 'The fetch has not started yet.', 'detail');
 	for (1 .. 3)
@@ -87,7 +88,7 @@ behaviour 'without a free worker slot there is one line in the log' => sub {
 behaviour 'with a slot it is served' => sub {
 	start_with('max_worker_processes = 8');
 	$session = WbcacheTest::session($node, 'postgres');
-	is($session->ask('echo:1')->{status}, 'miss', 'a miss');
+	is($session->ask('echo:3')->{status}, 'miss', 'a miss');
 };
 
 behaviour 'a slot that becomes free is taken' => sub {

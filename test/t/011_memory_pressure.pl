@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WbcacheTest;
 
-my ($upstream, $node, $session) = start_served('main', conf => 'wbcache.memory_size = 16MB');
+my ($upstream, $node, $session) = start_served('main', conf => qq{wbcache.memory_size = 16MB\nwbcache.loaders = 0});
 my $megabyte = 1024 * 1024;
 
 $session->run(<<'END');

@@ -10,7 +10,7 @@ use WbcacheTest;
 
 my ($upstream, $node, $session) = start_served('primary',
 	init => { allows_streaming => 1 },
-	conf => "checkpoint_timeout = 1h\nbgwriter_lru_maxpages = 0");
+	conf => "checkpoint_timeout = 1h\nbgwriter_lru_maxpages = 0\nwbcache.loaders = 0");
 my $standby;
 
 $session->run(<<'END');

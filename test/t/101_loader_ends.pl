@@ -171,7 +171,7 @@ behaviour 'a fast shutdown in the middle of a load is prompt' => sub {
 	unlike(log_since($node, 0), qr/PANIC|TRAP|Assert/, 'log');
 	$node->start;
 	$session = session($node, 'postgres');
-	is($session->ask('waiting:shutdown')->{status}, 'miss', 'the server serves again');
+	like($session->ask('waiting:shutdown')->{status}, qr{^(?:miss|hit)$}, 'the server serves again, what was loaded in the last moment too');
 };
 
 done_testing();
