@@ -55,6 +55,7 @@ typedef enum Complaint
 {
 	COMPLAINT_NONE,
 	COMPLAINT_MISSING,
+	COMPLAINT_CLOSED,
 	COMPLAINT_NO_SLOT
 } Complaint;
 
@@ -83,10 +84,11 @@ static List *charges = NIL;		/* of Charge *, in TopMemoryContext */
 
 /*
  * Scans pg_database: without a database of our own, a process can't count on
- * its indexes.
+ * its indexes.  *open: does it accept connections?  A DROP DATABASE that was
+ * interrupted leaves one that doesn't, with a limit of -2.
  */
 static Oid
-find_database(const char *name)
+find_database(const char *name, bool *open)
 {
 	Oid			dbid = InvalidOid;
 	Relation	catalog;
@@ -100,8 +102,10 @@ find_database(const char *name)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (strcmp(NameStr(database->datname), name) == 0)
-			dbid = database->oid;
+		if (strcmp(NameStr(database->datname), name) != 0)
+			continue;
+		dbid = database->oid;
+		*open = database->datallowconn && database->datconnlimit >= -1;
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -255,6 +259,11 @@ complain(Charge *charge, Complaint complaint, WbcWorkerKind kind)
 					(errmsg("database \"%s\" in wbcache.databases does not exist; it will be served when it does",
 							charge->name)));
 			break;
+		case COMPLAINT_CLOSED:
+			ereport(LOG,
+					(errmsg("database \"%s\" in wbcache.databases does not accept connections; it will be served when it does",
+							charge->name)));
+			break;
 		case COMPLAINT_NO_SLOT:
 			ereport(LOG,
 					(errmsg("no worker slot is free for the wbcache %s of database \"%s\"; trying again every 5 s",
@@ -306,6 +315,18 @@ man(const Charge *charge, Post *post, TimestampTz now, TimestampTz *next_look)
 	return true;
 }
 
+/* Is its fetcher not to be started yet, as while somebody drops it? */
+static bool
+is_held(const Charge *charge, TimestampTz now)
+{
+	WbcWorker	worker;
+
+	if (charge->posts[0].slot < 0)
+		return false;
+	wbc_worker_read(charge->posts[0].slot, &worker);
+	return worker.not_before > now;
+}
+
 /* Does every worker run that should, and no other? */
 static bool
 is_complete(const Charge *charge)
@@ -330,19 +351,25 @@ is_complete(const Charge *charge)
 static void
 look_after(Charge *charge, TimestampTz now)
 {
+	bool		open = false;
 	Oid			dbid;
 
 	charge->next_look = now + RETRY_INTERVAL;
 	if (is_complete(charge))
 		return;
 
-	dbid = find_database(charge->name);
+	dbid = find_database(charge->name, &open);
 	if (OidIsValid(charge->dbid) && dbid != charge->dbid && !give_up(charge))
 		return;
 	charge->dbid = dbid;
 	if (!OidIsValid(dbid))
 	{
 		complain(charge, COMPLAINT_MISSING, WBC_WORKER_FETCHER);
+		return;
+	}
+	if (!open && !is_held(charge, now))
+	{
+		complain(charge, COMPLAINT_CLOSED, WBC_WORKER_FETCHER);
 		return;
 	}
 	if (!wbc_flight_reserve_lane(dbid))

@@ -155,6 +155,7 @@ instance_end() {
   local log=$WBC_WORK/$INSTANCE/server.log failed=0
   [ -d "$WBC_WORK/$INSTANCE" ] || return 0
   wbc_instance_stop $INSTANCE || failed=1
+  [ -z "${WBC_UPSTREAM_PID:-}" ] || wbc_upstream_stop
   if grep -E 'was terminated by signal|PANIC:|TRAP:' "$log"; then
     failed=1
   fi

@@ -63,6 +63,21 @@ behaviour 'a name in quotes is served' => sub {
 	is($quoted->ask('echo:1')->{status}, 'miss', 'status');
 };
 
+behaviour 'a database that accepts no connections is worth one line in the log' => sub {
+	my $log = log_size($node);
+	my $closed = qr/LOG:  database "My DB" in wbcache\.databases does not accept connections; it will be served when it does/;
+
+	$session->run('ALTER DATABASE "My DB" ALLOW_CONNECTIONS false');
+	$session->run(q{SELECT pg_terminate_backend(pid) FROM wbcache.stat_worker WHERE database = 'My DB'});
+	ok(await(sub { count_in_log($closed, $log) }), 'it is complained about');
+	databases_are('later,postgres', 'it is not served');
+	$session->run('ALTER DATABASE "My DB" ALLOW_CONNECTIONS true');
+	$node->reload;
+	databases_are('My DB,later,postgres', 'and served when it accepts connections');
+	is(count_in_log($closed, $log), 1, 'lines about it');
+	is(count_in_log(qr/FATAL|ERROR/, $log), 0, 'no errors') or diag(log_since($node, $log));
+};
+
 behaviour 'the same key in two databases is two keys' => sub {
 	my $later = session($node, 'later');
 	$upstream->behave(path => '/api/v3/echo/same', body => '"first"');
@@ -101,7 +116,7 @@ behaviour 'a served database can be dropped, and made anew' => sub {
 	is($answer->{status}, 'miss', 'the new one is served') or diag(explain($answer));
 	is($answer->{value}{n}, 2, 'with a value of its own');
 	databases_are('My DB,later,postgres', 'fetchers');
-	is(count_in_log(qr/FATAL/, $log), 0, 'no errors in the log') or diag(log_since($node, $log));
+	is(count_in_log(qr/FATAL|ERROR|wbcache\.databases/, $log), 0, 'nothing in the log') or diag(log_since($node, $log));
 };
 
 behaviour 'a DROP DATABASE that fails is followed by a fetcher' => sub {

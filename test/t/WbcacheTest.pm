@@ -276,15 +276,17 @@ sub end_ask
 	return $out eq '' ? { psql => $err } : $JSON->decode($out);
 }
 
-# Asks until the status is this one; returns the answer, or false when the time is over.
+# Asks until the status, or the SQLSTATE, is this one; returns the answer. Dies when the time is over.
 sub ask_until
 {
 	my ($self, $key, $status) = @_;
+	my $answer;
 
-	return WbcacheTest::await(sub {
-		my $answer = $self->ask($key);
-		return ($answer->{status} || $answer->{sqlstate}) eq $status && $answer;
-	});
+	WbcacheTest::await(sub {
+		$answer = $self->ask($key);
+		return ($answer->{status} || $answer->{sqlstate}) eq $status;
+	}) or croak("\"$key\" is not \"$status\" in the end, but " . WbcacheTest::encode($answer));
+	return $answer;
 }
 
 # One column of a statistics view, of one row.
