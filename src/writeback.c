@@ -229,7 +229,8 @@ wbc_writeback_run(TimestampTz now, TimestampTz *next)
 		return false;
 
 	prepare();
-	if (next_write <= now || wbc_memory_count_dirty() >= WRITE_SOON)
+	if (next_write <= now || wbc_memory_count_dirty() >= WRITE_SOON ||
+		wbc_memory_dirt_is_urgent())
 		more = write_batch(now);
 	else if (next_purge <= now)
 		more = purge_batch(now);
