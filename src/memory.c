@@ -23,9 +23,9 @@
  * it.  The slot holds one pin.  Nothing between a pin and its unpin may throw,
  * unless the caller sees to the unpin.
  *
- * A slot is dirty until a loader has taken its entry to write it into the table
- * tier.  Dirty ones are evicted only where nothing else is left: then the value
- * is lost to the table tier, which costs a fetch later.
+ * A slot is dirty until the transaction that wrote its entry into the table tier
+ * has committed.  Dirty ones are evicted only where nothing else is left: then
+ * the value is lost to the table tier, which costs a fetch later.
  *
  * Making room is the business of memory_room.c.
  *
@@ -585,15 +585,15 @@ wbc_memory_dirt_is_urgent(void)
 }
 
 /*
- * Takes dirty entries of a database out of one bucket: they are clean then, and
- * pinned for the caller.  Returns how many.
+ * Pins the dirty entries of a database in one bucket for the caller.  Returns
+ * how many.
  */
 static int
 collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 {
 	int			n = 0;
 
-	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
+	LWLockAcquire(wbc_memory_lock(b), LW_SHARED);
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
 	{
 		WbcEntry   *entry;
@@ -603,7 +603,6 @@ collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 		entry = wbc_memory_entry_in(&wbc_memory_buckets[b], s);
 		if (entry->dbid != dbid)
 			continue;
-		set_clean(b, s);
 		(void) pg_atomic_fetch_add_u32(&entry->refs, 1);
 		out[n].entry = entry;
 		out[n].pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
@@ -615,9 +614,10 @@ collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 }
 
 /*
- * Takes dirty entries of a database, up to max, starting at the bucket *cursor,
- * which moves on; all was seen when it is back at 0.  The caller unpins them.
- * What is pinned can't be evicted, so that it must be a small part of all.
+ * Collects dirty entries of a database, up to max, starting at the bucket
+ * *cursor, which moves on; all was seen when it is back at 0.  They stay dirty
+ * until wbc_memory_mark_clean(); the caller unpins them.  What is pinned can't
+ * be evicted, so that it must be a small part of all.
  */
 int
 wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
@@ -643,11 +643,11 @@ wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
 }
 
 /*
- * What was collected could not be written: it is dirty again, if it is still
- * there.
+ * The table tier has this entry, with this hard expiry.  If it is still there,
+ * and was not extended meanwhile, it is clean.
  */
 void
-wbc_memory_mark_dirty(const WbcEntry *entry)
+wbc_memory_mark_clean(const WbcEntry *entry, TimestampTz hard_expires_at)
 {
 	uint32		b = bucket_of(entry->hash);
 	WbcKey		key;
@@ -656,8 +656,9 @@ wbc_memory_mark_dirty(const WbcEntry *entry)
 	wbc_memory_key(entry, &key);
 	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
 	s = find_slot(&wbc_memory_buckets[b], &key);
-	if (s >= 0 && wbc_memory_entry_in(&wbc_memory_buckets[b], s) == entry)
-		set_dirty(b, s);
+	if (s >= 0 && wbc_memory_entry_in(&wbc_memory_buckets[b], s) == entry &&
+		wbc_entry_hard_expires_at(entry) == hard_expires_at)
+		set_clean(b, s);
 	LWLockRelease(wbc_memory_lock(b));
 }
 

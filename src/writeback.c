@@ -14,19 +14,15 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "endpoint.h"
 #include "error.h"
-#include "executor/spi.h"
 #include "memory.h"
 #include "miscadmin.h"
-#include "pgstat.h"
+#include "statement.h"
 #include "storage/ipc.h"
 #include "table.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 #include "writeback.h"
@@ -51,9 +47,13 @@
 /* While another loader writes and has to catch up; in microseconds. */
 #define LET_AHEAD		5000L
 
-/* The batch in hand. */
+/* The batch in hand, and what of it can change: the hard expiries. */
 static WbcFound batch[BATCH];
+static TimestampTz batch_expires_at[BATCH];
 static int	nbatch = 0;
+
+/* Rows deleted by the last purge. */
+static uint64 purged;
 
 static uint32 cursor = 0;
 static TimestampTz next_write = 0;
@@ -76,66 +76,24 @@ let_go(int code, Datum arg)
  */
 
 /*
- * What is written here is only a cache: its commits need not be on disk.
- */
-static void
-begin(void)
-{
-	StartTransactionCommand();
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	SPI_finish();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-}
-
-typedef uint64 (*Work) (void);
-
-/*
  * Does some work in a transaction.  An error costs a log line and a pause.
- * Returns what the work returned.
+ * Returns whether it has committed.
  */
-static uint64
-in_transaction(Work work, TimestampTz now)
+static bool
+in_transaction(WbcStatementWork work, TimestampTz now)
 {
-	volatile uint64 done = 0;
 	WbcError	error;
 
-	PG_TRY();
-	{
-		begin();
-		if (wbc_table_exists())
-			done = work();
-		commit();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(TopMemoryContext);
-		wbc_error_catch(&error);
-		AbortCurrentTransaction();
-		done = 0;
-		next_write = next_purge = not_before = now + RETRY_INTERVAL;
-		for (int i = 0; i < nbatch; i++)
-			wbc_memory_mark_dirty(batch[i].entry);
-		ereport(LOG,
-				(errcode(error.sqlstate),
-				 errmsg("the table tier of wbcache could not be written: %s",
-						error.message),
-				 errdetail("It is tried again in 10 s; until then values are in memory only.")));
-	}
-	PG_END_TRY();
+	if (wbc_statement_transaction(work, NULL, &error))
+		return true;
 
-	MemoryContextSwitchTo(TopMemoryContext);
-	return done;
+	next_write = next_purge = not_before = now + RETRY_INTERVAL;
+	ereport(LOG,
+			(errcode(error.sqlstate),
+			 errmsg("the table tier of wbcache could not be written: %s",
+					error.message),
+			 errdetail("It is tried again in 10 s; until then values are in memory only.")));
+	return false;
 }
 
 /* ----------------------------------------------------------------
@@ -176,15 +134,18 @@ note_of(const WbcEntry *entry, WbcTableNote *note)
 	return true;
 }
 
-static uint64
-write_entries(void)
+static void
+write_entries(void *arg)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,
 													  "wbcache row",
 													  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(row_context);
+	MemoryContext caller;
 
+	if (!wbc_table_exists())
+		return;
 	wbc_endpoint_prepare();
+	caller = MemoryContextSwitchTo(row_context);
 	for (int i = 0; i < nbatch; i++)
 	{
 		WbcTableNote note;
@@ -195,11 +156,12 @@ write_entries(void)
 			wbc_table_write(batch[i].entry, &note);
 	}
 	MemoryContextSwitchTo(caller);
-	return nbatch;
 }
 
 /*
- * Writes a batch of what is dirty.  Returns whether there is more.
+ * Writes a batch of what is dirty.  It is clean when that has committed: what is
+ * neither in memory nor to be seen in the table would be fetched again.  Returns
+ * whether there is more.
  */
 static bool
 write_batch(TimestampTz now)
@@ -208,8 +170,11 @@ write_batch(TimestampTz now)
 
 	nbatch = wbc_memory_collect_dirty(MyDatabaseId, &cursor, batch, BATCH);
 	all_seen = cursor == 0;
-	if (nbatch > 0)
-		(void) in_transaction(write_entries, now);
+	for (int i = 0; i < nbatch; i++)
+		batch_expires_at[i] = wbc_entry_hard_expires_at(batch[i].entry);
+	if (nbatch > 0 && in_transaction(write_entries, now))
+		for (int i = 0; i < nbatch; i++)
+			wbc_memory_mark_clean(batch[i].entry, batch_expires_at[i]);
 	let_go(0, 0);
 	if (all_seen)
 		next_write = Max(next_write, now + WRITE_INTERVAL);
@@ -221,10 +186,10 @@ write_batch(TimestampTz now)
  * ----------------------------------------------------------------
  */
 
-static uint64
-purge_rows(void)
+static void
+purge_rows(void *arg)
 {
-	return wbc_table_purge(BATCH);
+	purged = wbc_table_exists() ? wbc_table_purge(BATCH) : 0;
 }
 
 /*
@@ -233,7 +198,8 @@ purge_rows(void)
 static bool
 purge_batch(TimestampTz now)
 {
-	if (in_transaction(purge_rows, now) >= BATCH)
+	purged = 0;
+	if (in_transaction(purge_rows, now) && purged >= BATCH)
 		return true;
 	next_purge = Max(next_purge, now + PURGE_INTERVAL);
 	return false;
