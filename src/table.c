@@ -23,7 +23,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -32,6 +31,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "statement.h"
 #include "storage/lmgr.h"
 #include "table.h"
 #include "utils/array.h"
@@ -142,18 +142,10 @@ wbcache_entry_is_current(PG_FUNCTION_ARGS)
  * ----------------------------------------------------------------
  */
 
-static Oid
-find_table(void)
-{
-	Oid			schema = get_namespace_oid("wbcache", true);
-
-	return OidIsValid(schema) ? get_relname_relid("entry", schema) : InvalidOid;
-}
-
 bool
 wbc_table_exists(void)
 {
-	return OidIsValid(find_table());
+	return OidIsValid(wbc_statement_table("entry"));
 }
 
 /*
@@ -162,7 +154,7 @@ wbc_table_exists(void)
 static Relation
 open_at_once(void)
 {
-	Oid			oid = find_table();
+	Oid			oid = wbc_statement_table("entry");
 	Relation	table;
 
 	if (!OidIsValid(oid) ||
