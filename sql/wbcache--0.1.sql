@@ -366,6 +366,99 @@ Errors: 55000 the library is not preloaded.';
 REVOKE ALL ON FUNCTION wbcache.clear() FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
+ * Tasks
+ * --------------------------------------------------------------------------- */
+
+CREATE TABLE wbcache.task (
+	name name PRIMARY KEY,
+	"interval" interval NOT NULL,
+	function text NOT NULL,
+	owner regrole NOT NULL,
+	timeout interval NOT NULL,
+	driver text NOT NULL DEFAULT 'worker' CHECK (driver IN ('worker', 'cron')),
+	cron_schedule text,
+	cron_job bigint,
+	next_start timestamptz,
+	last_start timestamptz,
+	last_end timestamptz,
+	last_result text CHECK (last_result IN ('running', 'succeeded', 'failed', 'interrupted')),
+	last_detail text,
+	failures integer NOT NULL DEFAULT 0,
+	runs bigint NOT NULL DEFAULT 0,
+	run_id bigint
+) WITH (fillfactor = 50);
+REVOKE ALL ON TABLE wbcache.task FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.task TO pg_monitor;
+
+COMMENT ON TABLE wbcache.task IS 'Functions that are run now and then. Written by schedule_task() and its like, and by the runs; dumped by pg_dump.';
+COMMENT ON COLUMN wbcache.task.name IS 'name of the task';
+COMMENT ON COLUMN wbcache.task."interval" IS 'time from the start of a run to the start of the next one';
+COMMENT ON COLUMN wbcache.task.function IS 'function or procedure that is called';
+COMMENT ON COLUMN wbcache.task.owner IS 'role that it is called as';
+COMMENT ON COLUMN wbcache.task.timeout IS 'how long a run may take';
+COMMENT ON COLUMN wbcache.task.driver IS 'who starts it: "worker": a worker of wbcache; "cron": pg_cron';
+COMMENT ON COLUMN wbcache.task.cron_schedule IS 'when pg_cron starts it; NULL with driver "worker"';
+COMMENT ON COLUMN wbcache.task.cron_job IS 'number of pg_cron''s job; NULL with driver "worker"';
+COMMENT ON COLUMN wbcache.task.next_start IS 'when the worker starts it next; NULL with driver "cron". After a failure it comes sooner, with a delay that doubles each time.';
+COMMENT ON COLUMN wbcache.task.last_start IS 'when the last run started; NULL before the first';
+COMMENT ON COLUMN wbcache.task.last_end IS 'when it ended; NULL while it runs. An interrupted run ended before.';
+COMMENT ON COLUMN wbcache.task.last_result IS 'running, succeeded, failed, or interrupted: its process has ended in the middle, by a shutdown, a crash or pg_terminate_backend()';
+COMMENT ON COLUMN wbcache.task.last_detail IS 'what the function has returned, as text, or its error; the first 1,000 bytes';
+COMMENT ON COLUMN wbcache.task.failures IS 'runs since the last success that failed or were interrupted';
+COMMENT ON COLUMN wbcache.task.runs IS 'runs that were started since the task was made';
+COMMENT ON COLUMN wbcache.task.run_id IS 'names the last run';
+
+SELECT pg_catalog.pg_extension_config_dump('wbcache.task', '');
+
+CREATE FUNCTION wbcache.schedule_task(
+	name name,
+	every interval,
+	function regprocedure,
+	timeout interval DEFAULT '10 min')
+	RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_schedule_task';
+COMMENT ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) IS
+'Has a function or procedure without arguments run now and then, the first time when the transaction has committed. It runs in a process of its own, as the current role, which must be able to log in, with the settings of that role; a procedure may commit. Two runs of a task never overlap. A run that fails or is interrupted is tried again after 10 s, 20 s, 40 s and so on, up to 5 minutes or its interval. At most 4 tasks of a database run at a time, others wait.
+name: a task of this name that the role owns is replaced. every: from the start of a run to the start of the next one, 1 second to 366 days. function: e.g. ''public.refresh()''. timeout: how long a run may take (10 min), 1 ms to 1 day. NULL: does nothing.
+Errors: 22023 name is empty, every or timeout is out of range; 42883 no such function; 42P13 it takes arguments; 42501 no EXECUTE, or a task of that name belongs to another role; 28000 the role can not log in.';
+REVOKE ALL ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.unschedule_task(task name) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_unschedule_task';
+COMMENT ON FUNCTION wbcache.unschedule_task(name) IS
+'Drops a task, and its job in pg_cron if it has one. A run that is under way goes on. For the owner.
+Errors: 42704 no such task, 42501 not its owner.';
+REVOKE ALL ON FUNCTION wbcache.unschedule_task(name) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.schedule_with_cron(task name, schedule text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_schedule_with_cron';
+COMMENT ON FUNCTION wbcache.schedule_with_cron(name, text) IS
+'Hands a task over to pg_cron, which must be installed in this database. For the owner, who needs the right to use pg_cron.
+schedule: in pg_cron''s words, e.g. ''*/5 * * * *''. Returns the number of pg_cron''s job, which calls run_task().
+Errors: 42704 no such task, 42501 not its owner, 55000 pg_cron is not installed in this database; those of cron.schedule().';
+REVOKE ALL ON FUNCTION wbcache.schedule_with_cron(name, text) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.schedule_with_worker(task name) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_schedule_with_worker';
+COMMENT ON FUNCTION wbcache.schedule_with_worker(name) IS
+'Takes a task back from pg_cron; the worker runs it again, at the interval it had. For the owner.
+Errors: 42704 no such task, 42501 not its owner.';
+REVOKE ALL ON FUNCTION wbcache.schedule_with_worker(name) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.run_task(task name) RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_run_task';
+COMMENT ON FUNCTION wbcache.run_task(name) IS
+'Runs a task now, in a process of its own, and waits for its end. For the owner. A caller that leaves early leaves the run to itself.
+Returns what the function has returned, as text; NULL, with a notice, when the task was running already.
+Errors: WB007 the run failed; WB003 it has not ended within its timeout and 30 s; 42704 no such task, 42501 not its owner, 53400 no worker slot is free, 55000 the task was changed by this transaction, 25001 the transaction keeps its snapshot.';
+REVOKE ALL ON FUNCTION wbcache.run_task(name) FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
  * Statistics
  * --------------------------------------------------------------------------- */
 
@@ -522,8 +615,8 @@ CREATE VIEW wbcache.stat_worker AS
 		e.started_at, e.starts, e.flights_queued, e.flights_under_way
 	FROM wbcache.stat_worker_entries() e
 		LEFT JOIN pg_catalog.pg_database d ON d.oid = e.dbid;
-COMMENT ON VIEW wbcache.stat_worker IS 'the launcher, and the fetcher and the loaders of each database in wbcache.databases';
-COMMENT ON COLUMN wbcache.stat_worker.kind IS 'launcher: starts the others; fetcher: does all HTTP of a database; loader: runs SQL loaders, and writes the table tier';
+COMMENT ON VIEW wbcache.stat_worker IS 'the launcher, the fetcher and the loaders of each database in wbcache.databases, and the tasks that run';
+COMMENT ON COLUMN wbcache.stat_worker.kind IS 'launcher: starts the others; fetcher: does all HTTP of a database; loader: runs SQL loaders, writes the table tier, and starts tasks; task: one run of a task';
 COMMENT ON COLUMN wbcache.stat_worker.database IS 'database it serves; NULL for the launcher';
 COMMENT ON COLUMN wbcache.stat_worker.pid IS 'process; NULL: not running';
 COMMENT ON COLUMN wbcache.stat_worker.state IS 'running, or stopped: it is about to be started again';

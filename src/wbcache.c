@@ -18,6 +18,7 @@
  *				fetcher.c		the worker that does all HTTP of a database
  *				loader.c		the workers that run SQL
  *				read.c			SQL: get, lookup, get_many, get_with_swr
+ *				task_worker.c	the process of one run of a task
  *				stats.c			SQL: what the statistics views show
  *	4 policy	swr.c			the read path
  *				fetch.c			one fetch: definition, request, answer
@@ -27,6 +28,9 @@
  *				invalidate.c	SQL: invalidate, set, delete, clear
  *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails
+ *				task.c			rows of wbcache.task, and what becomes of them
+ *				task_clock.c	starting tasks when their time has come
+ *				task_ddl.c		SQL: schedule_task and its like, run_task
  *	3 mechanism	flight.c		fetches in progress and those who wait
  *				pending.c		what a transaction will do at commit
  *				endpoint.c		routing, privileges, what a value depends on
@@ -48,6 +52,7 @@
  *				key.c			identity of entries
  *				ttl.c			intervals
  *				error.c			errors that travel through shared memory
+ *				statement.c		our own statements, as the owner of our tables
  *	0 words		wbcache.h		limits, identities, outcomes
  *				compat.h		PostgreSQL 15 to 18
  *

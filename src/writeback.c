@@ -60,8 +60,10 @@ static TimestampTz batch_expires_at[BATCH];
 static bool batch_locked[BATCH];
 static int	nbatch = 0;
 
-/* Of the entries seen since the cursor was at 0, those that were locked; and
- * how many there were in the round before. */
+/*
+ * Of the entries seen since the cursor was at 0, those that were locked; and
+ * how many there were in the round before.
+ */
 static uint64 nlocked = 0;
 static uint64 nlocked_before = 0;
 
@@ -195,7 +197,9 @@ mark_batch_clean(void)
 }
 
 /*
- * Writes a batch of what is dirty.  Returns whether there is more.
+ * Writes a batch of what is dirty.  It is clean when that has committed: what is
+ * neither in memory nor to be seen in the table would be fetched again.  Returns
+ * whether there is more.
  */
 static bool
 write_batch(TimestampTz now)

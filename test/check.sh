@@ -137,7 +137,7 @@ driver_passed() {
 instance_begin() {
   [ ! -d "$WBC_WORK/$INSTANCE" ] || return 0
   wbc_instance_create $INSTANCE "shared_preload_libraries = 'wbcache'" \
-    "wbcache.databases = '${DATABASES[0]}, ${DATABASES[1]}'" "max_prepared_transactions = 2" \
+    "wbcache.databases = '${DATABASES[0]}, ${DATABASES[1]}'" "max_prepared_transactions = 2" "max_worker_processes = 16" \
     "synchronous_standby_names = 'nobody'" "synchronous_commit = local" &&
     wbc_instance_add_database $INSTANCE "${DATABASES[@]}" &&
     wbc_instance_start $INSTANCE || return 1

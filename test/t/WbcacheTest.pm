@@ -24,7 +24,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(await await_value behaviour install log_since log_size session start_instance start_served);
+our @EXPORT = qw(await await_value behaviour install log_count log_since log_size session start_instance start_served);
 
 our $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 
@@ -164,6 +164,14 @@ sub log_since
 {
 	my ($node, $size) = @_;
 	return slurp_file($node->logfile, $size);
+}
+
+# How often the log has something since.
+sub log_count
+{
+	my ($node, $pattern, $size) = @_;
+	my @found = log_since($node, $size || 0) =~ /$pattern/g;
+	return scalar @found;
 }
 
 # ---------------------------------------------------------------------------
