@@ -73,7 +73,7 @@ COMMENT ON COLUMN wbcache.endpoint.tags IS 'tags that its values carry, with {pa
 COMMENT ON COLUMN wbcache.endpoint.on_invalidate IS 'what an invalidated value is good for: "remove": it is never served again; "expire": it is served as stale while it is refreshed';
 COMMENT ON COLUMN wbcache.endpoint.readers IS 'roles that may read its keys, besides the owner. A role that is dropped leaves its number here; alter_endpoint() takes it out.';
 COMMENT ON COLUMN wbcache.endpoint.writers IS 'roles that may set, delete and invalidate its keys, besides the owner';
-COMMENT ON COLUMN wbcache.endpoint.loader IS 'function that makes values, e.g. public.load_sidebar(text[]): takes the key''s parts, returns json; NULL: none';
+COMMENT ON COLUMN wbcache.endpoint.loader IS 'function that makes values, e.g. public.load_sidebar(text[]): takes the key''s segments, all of them, returns json; NULL: none';
 COMMENT ON COLUMN wbcache.endpoint.null_is_value IS 'whether a loader''s NULL is cached as JSON null; else it is an error';
 COMMENT ON COLUMN wbcache.endpoint.statement_timeout IS 'how long the loader may run';
 COMMENT ON COLUMN wbcache.endpoint.lock_timeout IS 'how long the loader may wait for a lock';
@@ -137,7 +137,7 @@ name, pattern: required, e.g. ''props_categories'', ''props:categories:{fixture_
 server, path: where values are fetched from, e.g. ''/markets/active?fixture_id={fixture_id}''; the role needs USAGE of the server. Neither, and no loader: values come by set() alone.
 soft_ttl: how long a value is fresh (1 min). hard_ttl: how long it is served at all (2 x soft_ttl). max_stale: how old it may get while the upstream fails (24 h, or hard_ttl if that is longer). error_ttl: how long a failure is remembered (1 s; up to 1 h). A day counts 24 hours, a month 30 days.
 tags: at most 16, e.g. ARRAY[''game:{fixture_id}'']. on_invalidate: ''remove'' or ''expire''. readers, writers: roles.
-loader: instead of server and path, a function that makes values, e.g. ''public.load_sidebar(text[])''. It gets the key''s parts, returns json, and runs in a loader process as the endpoint''s owner, in a security-restricted context with search_path pg_catalog, pg_temp. null_is_value: its NULL is cached as JSON null instead of being an error. statement_timeout, lock_timeout: how long it may run (30 s) and wait for a lock (5 s), up to 1 h.
+loader: instead of server and path, a function that makes values, e.g. ''public.load_sidebar(text[])''. It gets all segments of the key in order, as in {game,42} for the key game:42, returns json, and runs in a loader process as the endpoint''s owner, in a security-restricted context with search_path pg_catalog, pg_temp. null_is_value: its NULL is cached as JSON null instead of being an error. statement_timeout, lock_timeout: how long it may run (30 s) and wait for a lock (5 s), up to 1 h.
 NULL stands for the default.
 Errors: 22023 a rule is broken, 22004 name or pattern is NULL, 42710 the name is taken, 42P17 another pattern could claim the same keys with equal right, 42704 no such server or role, 42501 no USAGE of the server.';
 REVOKE ALL ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], text, boolean, interval, interval) FROM PUBLIC;
@@ -197,7 +197,7 @@ CREATE FUNCTION wbcache.get(key text) RETURNS json
 COMMENT ON FUNCTION wbcache.get(text) IS
 'The value of a key: from memory when it is fresh or stale, else fetched, waiting at most wbcache.max_wait.
 key: at most 512 bytes, no control characters. NULL: NULL. Also NULL when the endpoint has no upstream and nothing was set.
-Errors: 22023 no key, 42704 no endpoint for it, 42501 not a reader; WB001 the upstream failed, WB002 it is not asked now (breaker, rate limit), WB003 no answer within wbcache.max_wait, WB004 no worker serves the database, WB005 too many fetches; 55000 the library is not preloaded, or the endpoint was changed by this transaction.';
+Errors: 22023 no key, 42704 no endpoint for it, 42501 not a reader; WB001 the upstream failed, WB002 it is not asked now (breaker, rate limit), WB003 no answer within wbcache.max_wait, WB004 no worker serves the database or runs its loaders, WB005 too many fetches; 55000 the library is not preloaded, or the endpoint was changed by this transaction.';
 
 CREATE FUNCTION wbcache.lookup(
 	key text,
@@ -312,8 +312,8 @@ CREATE FUNCTION wbcache.set(
 	AS 'MODULE_PATHNAME', 'wbcache_set';
 COMMENT ON FUNCTION wbcache.set(text, json, interval, interval, text[], bigint) IS
 'Stores a value when the transaction commits, unless somebody else''s invalidation of the key or of one of its tags is committed before. The transaction''s own invalidations before it do no harm, those after it do.
-key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all. lease: what acquire() gave; the value is then stored under the generations of that moment, if they still hold at the commit, with the tags of the endpoint, and all who wait for it get it.
-Errors: WB006 the lease is not valid any more; 22023 no key, an empty tag, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 too many tags, or the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
+key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all. lease: what acquire() gave; the value is then stored under the generations of that moment, if they still hold at the commit, with the tags of the endpoint alone, and all who wait for it get it.
+Errors: WB006 the lease is not valid any more; 22023 no key, an empty tag, tags with a lease, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 too many tags, or the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
 
 CREATE FUNCTION wbcache.acquire(
 	key text,

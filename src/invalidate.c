@@ -187,6 +187,19 @@ choose_ttls(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint,
 }
 
 /*
+ * What a lease has recorded says nothing of tags that come later.
+ */
+static void
+refuse_tags(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("tags and a lease cannot be given together"),
+			 errdetail("A lease records the generations of the endpoint's tags when it is given; others could have been invalidated since."),
+			 errhint("Leave tags out, and give the endpoint those that its keys need.")));
+}
+
+/*
  * Takes the generations that a lease has recorded.
  */
 static void
@@ -223,6 +236,8 @@ wbcache_set(PG_FUNCTION_ARGS)
 	choose_ttls(fcinfo, route.endpoint, &value);
 
 	wbc_endpoint_stamp(&value.key, &route, &value.stamp);
+	if (!PG_ARGISNULL(4) && !PG_ARGISNULL(5))
+		refuse_tags();
 	if (!PG_ARGISNULL(4))
 		add_tags(&value.stamp, PG_GETARG_ARRAYTYPE_P(4));
 	wbc_generation_stamp_take(&value.stamp);

@@ -31,6 +31,7 @@
 #include "flight.h"
 #include "guc.h"
 #include "launcher.h"
+#include "load.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -338,10 +339,25 @@ is_complete(const Charge *charge)
 
 		if (post->slot >= 0)
 			wbc_worker_read(post->slot, &worker);
-		if ((worker.pid != 0) != (i <= wbc_guc_loaders))
+		if (i > wbc_guc_loaders ? post->slot >= 0 : worker.pid == 0)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Without loaders nothing waits for one: what was asked for before there were
+ * none left, or is handed over by the fetcher, is refused.
+ */
+static void
+refuse_loads(const Charge *charge)
+{
+	WbcError	error;
+
+	if (wbc_guc_loaders > 0 || !OidIsValid(charge->dbid))
+		return;
+	wbc_load_no_process(&error);
+	wbc_flight_refuse(charge->dbid, WBC_CARRIER_LOADER, &error);
 }
 
 /*
@@ -355,6 +371,7 @@ look_after(Charge *charge, TimestampTz now)
 	Oid			dbid;
 
 	charge->next_look = now + RETRY_INTERVAL;
+	refuse_loads(charge);
 	if (is_complete(charge))
 		return;
 

@@ -10,7 +10,8 @@
  * transaction that asked for it.
  *
  * A file includes only headers of the layers below it, or of its own layer to
- * its left.
+ * its left.  What is named after another file, as swr_miss.c after swr.c, and
+ * not listed here is a part of that one.
  *
  *	5 entry		wbcache.c		_PG_init, hooks
  *				launcher.c		keeps these running in each database

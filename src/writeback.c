@@ -10,6 +10,10 @@
  * Entries that a transaction of ours holds pinned are let go of in every case:
  * at its end, by its error, or at the end of the process.
  *
+ * No client's lock is waited for.  While the table is locked nothing is done;
+ * an entry whose row is locked stays dirty, and is tried again.  The endpoints
+ * are read before the table is locked: that may have to wait, for a moment.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -47,19 +51,33 @@
 /* While another loader writes and has to catch up; in microseconds. */
 #define LET_AHEAD		5000L
 
-/* The batch in hand, and what of it can change: the hard expiries. */
+/*
+ * The batch in hand; what of it can change: the hard expiries; and which of it
+ * could not be written because of a lock.
+ */
 static WbcFound batch[BATCH];
 static TimestampTz batch_expires_at[BATCH];
+static bool batch_locked[BATCH];
 static int	nbatch = 0;
+
+/*
+ * Of the entries seen since the cursor was at 0, those that were locked; and
+ * how many there were in the round before.
+ */
+static uint64 nlocked = 0;
+static uint64 nlocked_before = 0;
 
 /* Rows deleted by the last purge. */
 static uint64 purged;
+
+/* The last attempt found the table locked. */
+static bool table_is_locked;
 
 static uint32 cursor = 0;
 static TimestampTz next_write = 0;
 static TimestampTz next_purge = 0;
 
-/* Nothing is tried before this, after an error. */
+/* Nothing is tried before this, after an error or while the table is locked. */
 static TimestampTz not_before = 0;
 
 static void
@@ -145,23 +163,41 @@ write_entries(void *arg)
 	if (!wbc_table_exists())
 		return;
 	wbc_endpoint_prepare();
+	if (!wbc_table_lock())
+	{
+		memset(batch_locked, true, sizeof(batch_locked));
+		table_is_locked = true;
+		return;
+	}
 	caller = MemoryContextSwitchTo(row_context);
 	for (int i = 0; i < nbatch; i++)
 	{
 		WbcTableNote note;
 
 		MemoryContextReset(row_context);
-		if (wbc_entry_is_current(batch[i].entry) &&
-			note_of(batch[i].entry, &note))
-			wbc_table_write(batch[i].entry, &note);
+		batch_locked[i] = wbc_entry_is_current(batch[i].entry) &&
+			note_of(batch[i].entry, &note) &&
+			!wbc_table_write(batch[i].entry, &note);
 	}
 	MemoryContextSwitchTo(caller);
 }
 
 /*
- * Writes a batch of what is dirty.  It is clean when that has committed: what is
- * neither in memory nor to be seen in the table would be fetched again.  Returns
- * whether there is more.
+ * What was written is clean when that has committed: what is neither in memory
+ * nor to be seen in the table would be fetched again.
+ */
+static void
+mark_batch_clean(void)
+{
+	for (int i = 0; i < nbatch; i++)
+		if (batch_locked[i])
+			nlocked++;
+		else
+			wbc_memory_mark_clean(batch[i].entry, batch_expires_at[i]);
+}
+
+/*
+ * Writes a batch of what is dirty.  Returns whether there is more.
  */
 static bool
 write_batch(TimestampTz now)
@@ -172,13 +208,29 @@ write_batch(TimestampTz now)
 	all_seen = cursor == 0;
 	for (int i = 0; i < nbatch; i++)
 		batch_expires_at[i] = wbc_entry_hard_expires_at(batch[i].entry);
+	memset(batch_locked, false, sizeof(batch_locked));
+	table_is_locked = false;
 	if (nbatch > 0 && in_transaction(write_entries, now))
-		for (int i = 0; i < nbatch; i++)
-			wbc_memory_mark_clean(batch[i].entry, batch_expires_at[i]);
+		mark_batch_clean();
 	let_go(0, 0);
+	if (table_is_locked)
+		not_before = next_write = now + WRITE_INTERVAL;
 	if (all_seen)
+	{
 		next_write = Max(next_write, now + WRITE_INTERVAL);
+		nlocked_before = nlocked;
+		nlocked = 0;
+	}
 	return !all_seen && next_write <= now;
+}
+
+/* Is there so much to write that it should be done now? */
+static bool
+should_write(TimestampTz now)
+{
+	return next_write <= now ||
+		wbc_memory_count_dirty() >= WRITE_SOON + nlocked_before ||
+		(nlocked_before == 0 && wbc_memory_dirt_is_urgent());
 }
 
 /* ----------------------------------------------------------------
@@ -189,7 +241,7 @@ write_batch(TimestampTz now)
 static void
 purge_rows(void *arg)
 {
-	purged = wbc_table_exists() ? wbc_table_purge(BATCH) : 0;
+	purged = wbc_table_lock() ? wbc_table_purge(BATCH) : 0;
 }
 
 /*
@@ -229,14 +281,13 @@ wbc_writeback_run(TimestampTz now, TimestampTz *next)
 		return false;
 
 	prepare();
-	if (next_write <= now || wbc_memory_count_dirty() >= WRITE_SOON ||
-		wbc_memory_dirt_is_urgent())
+	if (should_write(now))
 		more = write_batch(now);
 	else if (next_purge <= now)
 		more = purge_batch(now);
 	wbc_worker_end_duty();
 
-	*next = Min(next_write, next_purge);
+	*next = Max(not_before, Min(next_write, next_purge));
 	return more;
 }
 
