@@ -197,9 +197,7 @@ mark_batch_clean(void)
 }
 
 /*
- * Writes a batch of what is dirty.  It is clean when that has committed: what is
- * neither in memory nor to be seen in the table would be fetched again.  Returns
- * whether there is more.
+ * Writes a batch of what is dirty.  Returns whether there is more.
  */
 static bool
 write_batch(TimestampTz now)
