@@ -24,6 +24,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 PG_FUNCTION_INFO_V1(wbcache_invalidate);
 PG_FUNCTION_INFO_V1(wbcache_invalidate_own);
@@ -244,5 +245,7 @@ wbcache_set(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(5))
 		use_lease(&value, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp());
 	wbc_pending_set(&value);
+	if (wbc_memory_dirt_is_urgent())
+		wbc_worker_wake_loaders(MyDatabaseId);
 	PG_RETURN_VOID();
 }

@@ -25,7 +25,8 @@
  *
  * A slot is dirty until the transaction that wrote its entry into the table tier
  * has committed.  Dirty ones are evicted only where nothing else is left: then
- * the value is lost to the table tier, which costs a fetch later.
+ * the value is lost to the table tier, which costs a fetch later.  Nothing is
+ * dirty on a standby, where there is no table tier.
  *
  * Making room is the business of memory_room.c.
  *
@@ -33,6 +34,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "compat.h"
 #include "guc.h"
 #include "key.h"
@@ -447,7 +449,7 @@ put_in_slot(uint32 b, int s, dsa_pointer pointer, bool dirty)
 {
 	wbc_memory_buckets[b].tag[s] = tag_of(wbc_memory_entry(pointer)->hash);
 	wbc_memory_buckets[b].unit[s] = UNIT_OF_POINTER(pointer);
-	if (dirty)
+	if (dirty && !RecoveryInProgress())
 		set_dirty(b, s);
 	(void) pg_atomic_fetch_add_u64(&wbc_memory->entries, 1);
 	(void) pg_atomic_fetch_add_u64(&wbc_memory->stores, 1);
@@ -530,7 +532,8 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 		{
 			pg_atomic_write_u64(&entry->hard_expires_at, Max(hard, longer));
 			pg_atomic_write_u64(&entry->refresh_at, refresh_at);
-			set_dirty(b, s);
+			if (!RecoveryInProgress())
+				set_dirty(b, s);
 		}
 	}
 	LWLockRelease(wbc_memory_lock(b));
@@ -570,17 +573,17 @@ wbc_memory_count_dirty(void)
 }
 
 /*
- * Is so much of a well-filled memory dirty that entries may soon have to go
- * before they are written?  An eighth: then hardly a bucket is dirty all over.
+ * Is so much dirty that entries may soon have to go before they are written?
+ * With a sixteenth of the slots there is one in two buckets, and 9 in one bucket
+ * are as good as never; but large values fill the memory before the slots.
  */
 bool
 wbc_memory_dirt_is_urgent(void)
 {
-	uint64		entries = pg_atomic_read_u64(&wbc_memory->entries);
-	uint64		slots = (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
+	uint64		dirty = pg_atomic_read_u64(&wbc_memory->dirty);
 
-	return pg_atomic_read_u64(&wbc_memory->dirty) > entries / 8 &&
-		(entries > slots / 2 ||
+	return dirty > wbc_memory_count_slots() / 16 ||
+		(dirty > pg_atomic_read_u64(&wbc_memory->entries) / 8 &&
 		 pg_atomic_read_u64(&wbc_memory->used) > wbc_memory->dsa_size / 2);
 }
 
@@ -666,7 +669,7 @@ void
 wbc_memory_info(WbcMemoryInfo *info)
 {
 	info->size = wbc_memory->size;
-	info->slots = (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
+	info->slots = wbc_memory_count_slots();
 	info->used = pg_atomic_read_u64(&wbc_memory->used);
 	info->entries = pg_atomic_read_u64(&wbc_memory->entries);
 	info->stores = pg_atomic_read_u64(&wbc_memory->stores);

@@ -204,6 +204,31 @@ wbc_worker_enter_task(Oid dbid, TimestampTz now)
 	}
 }
 
+/* Hold the lock. */
+static void
+wake_loaders(Oid dbid, bool tell)
+{
+	for (int i = 0; i < WBC_WORKERS_MAX; i++)
+		if (workers[i].in_use && workers[i].kind == WBC_WORKER_LOADER &&
+			workers[i].dbid == dbid && workers[i].pid != 0)
+		{
+			if (tell)
+				workers[i].told = true;
+			SetLatch(&ProcGlobal->allProcs[workers[i].procno].procLatch);
+		}
+}
+
+/*
+ * There is more to be written into the table tier than can wait.
+ */
+void
+wbc_worker_wake_loaders(Oid dbid)
+{
+	LWLockAcquire(lock, LW_SHARED);
+	wake_loaders(dbid, false);
+	LWLockRelease(lock);
+}
+
 /*
  * The tasks of this database are not what they were: its loaders should look.
  * Doesn't throw.
@@ -212,13 +237,7 @@ void
 wbc_worker_tell_loaders(Oid dbid)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	for (int i = 0; i < WBC_WORKERS_MAX; i++)
-		if (workers[i].in_use && workers[i].kind == WBC_WORKER_LOADER &&
-			workers[i].dbid == dbid && workers[i].pid != 0)
-		{
-			workers[i].told = true;
-			SetLatch(&ProcGlobal->allProcs[workers[i].procno].procLatch);
-		}
+	wake_loaders(dbid, true);
 	LWLockRelease(lock);
 }
 

@@ -47,6 +47,7 @@ extern void wbc_worker_hold(int slot, TimestampTz until);
 extern void wbc_worker_forget(int slot);
 extern void wbc_worker_read(int slot, WbcWorker *copy);
 extern void wbc_worker_wake_launcher(void);
+extern void wbc_worker_wake_loaders(Oid dbid);
 extern void wbc_worker_tell_loaders(Oid dbid);
 extern bool wbc_worker_was_told(void);
 extern void wbc_worker_take_note(void);

@@ -229,7 +229,8 @@ static bool
 should_write(TimestampTz now)
 {
 	return next_write <= now ||
-		wbc_memory_count_dirty() >= WRITE_SOON + nlocked_before;
+		wbc_memory_count_dirty() >= WRITE_SOON + nlocked_before ||
+		(nlocked_before == 0 && wbc_memory_dirt_is_urgent());
 }
 
 /* ----------------------------------------------------------------
