@@ -32,9 +32,12 @@ $3 == "look" {
 	lowest = nlooks == 2 || (nlooks > 2 && ratios[nlooks - 1] < lowest) ? ratios[nlooks - 1] : lowest
 }
 
-$3 == "end" {
-	if (!header++)
+BEGIN {
+	if (head)
 		print "| bytes | snapshot | refreshes | rows written | HOT | vacuums | MB at start | most | growth | reads/s at start | later, ratio | kept |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+}
+
+$3 == "end" {
 	printf "| %d | %s | %d | %d | %.0f %% | %d | %.1f | %.1f | %.2f | %.0f | %.2f (lowest %.2f) | %d |\n", value("bytes"),
 		value("snapshot"), value("refreshes"), value("written"), 100 * value("hot") / value("written"), value("vacuums"),
 		start, most, most / start, first, median(ratios, nlooks - 1), lowest, value("kept")

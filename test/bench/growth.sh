@@ -5,18 +5,19 @@
 #   KEYS=10000 RATE=200 MINUTES=30   refreshes a second of so many keys, for so long
 #   SCALE=15                         so many times faster: 3,000 refreshes a second for 2 minutes; autovacuum_naptime too
 #   BYTES="1000 5000"                sizes of values; what is above 2 kB goes to the table's TOAST
-#   MEMORY=8MB                       wbcache.memory_size: less than all values, so that reads go to the table as well
 #   SAMPLES=12                       looks at the speed and the size during each run
 #
 # A refresh is a call of wbcache.set(), which is written behind like any value that was fetched. The speed is that of one
-# client that reads keys by chance, while the refreshes go on; it is compared with the first look. The server is private
-# to this run and ends with it.
+# client that reads keys by chance, while the refreshes go on; it is compared with the first look. Memory holds about half
+# of the values, so that half of the reads go to the table. "kept" are the keys that have a value at the end: of two that
+# share a stripe (one pair in a million) only the one that was set last has. The servers are private to this run and end
+# with it.
 # shellcheck source=test/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 
 growth_options() {
   local each
-  : "${KEYS:=10000}" "${RATE:=200}" "${MINUTES:=30}" "${SCALE:=15}" "${BYTES:=1000 5000}" "${MEMORY:=8MB}" "${SAMPLES:=12}"
+  : "${KEYS:=10000}" "${RATE:=200}" "${MINUTES:=30}" "${SCALE:=15}" "${BYTES:=1000 5000}" "${SAMPLES:=12}"
   for each in "$KEYS" "$RATE" "$MINUTES" "$SCALE" "$SAMPLES" $BYTES; do
     [[ $each =~ ^[1-9][0-9]{0,6}$ ]] || wbc_fail "$each is not a whole number above zero"
   done
@@ -25,15 +26,17 @@ growth_options() {
 }
 
 growth_psql() {
-  wbc_psql growth growth "$@"
+  wbc_psql "$growth_instance" growth "$@"
 }
 
 growth_start() {
-  wbc_instance_create growth "shared_preload_libraries = 'wbcache'" "wbcache.databases = 'growth'" \
-    "wbcache.memory_size = '$MEMORY'" "shared_buffers = '256MB'" "max_connections = 30" "jit = off" \
+  growth_instance=growth$growth_bytes
+  growth_memory=$(awk "BEGIN { size = $KEYS * ($growth_bytes + 250) * 0.6 / 1024; print int(size < 4096 ? 4096 : size) }")kB
+  wbc_instance_create "$growth_instance" "shared_preload_libraries = 'wbcache'" "wbcache.databases = 'growth'" \
+    "wbcache.memory_size = '$growth_memory'" "shared_buffers = '256MB'" "max_connections = 30" "jit = off" \
     "autovacuum_naptime = $((60 / SCALE > 0 ? 60 / SCALE : 1))" "log_autovacuum_min_duration = 0"
-  wbc_instance_add_database growth growth
-  wbc_instance_start growth
+  wbc_instance_add_database "$growth_instance" growth
+  wbc_instance_start "$growth_instance"
   growth_psql -o /dev/null -f "$WBC_TOP/test/bench/growth.sql"
   cat >"$WBC_WORK/refresh.sql" <<'EOF'
 \set id random(1, :keys)
@@ -49,7 +52,7 @@ EOF
 growth_pgbench() {
   local script=$1
   shift
-  pgbench -n -h "$WBC_WORK/growth" -p 5432 -U postgres -M prepared -D "keys=$KEYS" -D "bytes=$growth_bytes" \
+  pgbench -n -h "$WBC_WORK/$growth_instance" -p 5432 -U postgres -M prepared -D "keys=$KEYS" -D "bytes=$growth_bytes" \
     -f "$WBC_WORK/$script.sql" "$@" growth >"$WBC_WORK/results/$script.log" 2>&1
 }
 
@@ -104,10 +107,20 @@ growth_run() {
     printf 'bytes=%s snapshot=%s look size=%s index=%s reads=%s\n' "$growth_bytes" "$1" $(growth_size) "$(growth_read)"
   done
   wait "$writer" || wbc_fail "the refreshes failed; see results/refresh.log"
-  growth_wait_for "(SELECT count(*) >= $KEYS * 0.99 FROM wbcache.entry WHERE wbcache.entry_is_current(epoch, stripes, generations))"
+  growth_wait_until_written
   printf 'bytes=%s snapshot=%s end size=%s index=%s %s %s\n' "$growth_bytes" "$1" $(growth_size) "$(growth_counts)" \
     "refreshes=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$WBC_WORK/results/refresh.log")"
   [ "$1" = none ] || growth_snapshot_end
+}
+
+# Until two looks a write interval apart find the same.
+growth_wait_until_written() {
+  local last='' now
+  until now=$(growth_psql -c "SELECT n_tup_upd, n_tup_ins FROM pg_stat_user_tables WHERE relid = 'wbcache.entry'::regclass") &&
+    [ "$now" = "$last" ]; do
+    last=$now
+    sleep 2
+  done
 }
 
 growth_time_has_come() {
@@ -120,26 +133,26 @@ growth_counts() {
     FROM pg_stat_user_tables WHERE relid = 'wbcache.entry'::regclass"
 }
 
-growth_report() {
-  printf '\n%s keys, %s refreshes a second for %s minutes, %s times faster; memory of %s; %s, %s CPUs\n\n' \
-    "$KEYS" "$RATE" "$MINUTES" "$SCALE" "$MEMORY" "$(postgres --version)" "$(nproc)"
-  awk -f "$WBC_TOP/test/bench/growth.awk" "$WBC_WORK/results/growth.txt"
+growth_head() {
+  printf '\n%s keys, %s refreshes a second for %s minutes, %s times faster; %s, %s CPUs\n\n' \
+    "$KEYS" "$RATE" "$MINUTES" "$SCALE" "$(postgres --version)" "$(nproc)"
+  awk -v head=1 -f "$WBC_TOP/test/bench/growth.awk" /dev/null
 }
 
 growth_inside() {
-  KEYS=$1 RATE=$2 MINUTES=$3 SCALE=$4 BYTES=$5 MEMORY=$6 SAMPLES=$7
+  KEYS=$1 RATE=$2 MINUTES=$3 SCALE=$4 BYTES=$5 SAMPLES=$6
   wbc_build
   wbc_tree_create
-  growth_start
+  wbc_say "$(wc -w <<<"$BYTES") sizes, each without and with a snapshot, for $((MINUTES * 60 / SCALE)) s" >&2
+  growth_head
   for growth_bytes in $BYTES; do
+    growth_start
     for each in none held; do
-      wbc_say "values of $growth_bytes bytes, snapshot: $each; takes $((MINUTES * 60 / SCALE)) s" >&2
-      growth_run "$each" >>"$WBC_WORK/results/growth.txt"
+      growth_run "$each" >"$WBC_WORK/results/growth.txt"
+      awk -f "$WBC_TOP/test/bench/growth.awk" "$WBC_WORK/results/growth.txt"
     done
+    wbc_instance_stop "$growth_instance"
   done
-  growth_report
-  wbc_instance_stop growth
-  [ -z "${GROWTH_LOG:-}" ] || cat "$WBC_WORK/results/growth.txt"
 }
 
 if [ -n "${WBC_INSIDE:-}" ]; then
@@ -148,5 +161,5 @@ else
   growth_options
   wbc_packages_ensure build
   wbc_workspace_create growth
-  wbc_workspace_enter test/bench/growth.sh "$KEYS" "$RATE" "$MINUTES" "$SCALE" "$BYTES" "$MEMORY" "$SAMPLES"
+  wbc_workspace_enter test/bench/growth.sh "$KEYS" "$RATE" "$MINUTES" "$SCALE" "$BYTES" "$SAMPLES"
 fi
