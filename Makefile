@@ -3,7 +3,7 @@
 
 # The targets in SCRIPT_GOALS work before PostgreSQL's build files are there (the scripts install what is missing), so
 # that part of the file doesn't look for PGXS. The scripts call make again for the build.
-SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench deps help
+SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench stress deps help
 
 ifneq ($(filter $(SCRIPT_GOALS),$(MAKECMDGOALS)),)
 
@@ -25,6 +25,9 @@ demo-stop:
 bench:
 	@test/bench/bench.sh
 
+stress:
+	@test/stress/stress.sh
+
 deps:
 	@test/lib/deps.sh
 
@@ -39,6 +42,7 @@ help:
 	@echo "make demo             a private PostgreSQL and a test upstream, with measured figures (FIXTURES=path)"
 	@echo "make demo-stop        end the demo and remove everything it made"
 	@echo "make bench            compare wbcache.get with Redis GET and others"
+	@echo "make stress           a million reads beside transactions on the same key, checked (SEED=1 SESSIONS=8 OVERLAPS=1000000)"
 	@echo "make deps             install the Debian packages that build, check and demo need"
 
 # Goals of the build that stand beside a script: "make clean check".

@@ -657,7 +657,7 @@ board(WbcRead *read)
 		ask.stamp = &stamp;
 	}
 	ask.will_wait = true;
-	ask.must_start_later = read->bypass && ask.carrier != WBC_CARRIER_CLIENT;
+	ask.must_start_later = read->bypass;
 	ask.arg = read;
 	for (int round = 0;; round++)
 	{
@@ -683,7 +683,7 @@ board(WbcRead *read)
 			case WBC_JOIN_NOT_NEEDED:
 				if (answer_from_memory(read, read->asked_at))
 					return;
-				if (ask.join_only)
+				if (ask.join_only || read->bypass || round >= ROUNDS_MAX)
 				{
 					answer_nothing(read);
 					return;

@@ -9,7 +9,7 @@
 _wbc_guard=/etc/postgresql-common/createcluster.d/wbcache-install.conf
 _wbc_guard_is_set=
 
-# wbc_packages_ensure SET...: each of build, check, demo, bench.
+# wbc_packages_ensure SET...: each of build, check, demo, bench, stress.
 wbc_packages_ensure() {
   local missing
   mapfile -t missing < <(_wbc_packages_missing "$@")
@@ -53,6 +53,13 @@ _wbc_packages_of_check() {
   cat <<'END'
 perl                     perl -MTest::More -MTAP::Harness -MTime::HiRes -e 1
 libipc-run-perl          perl -MIPC::Run -e 1
+libpq-dev                test -e "$(wbc_pg_config --includedir)/libpq-fe.h"
+END
+}
+
+_wbc_packages_of_stress() {
+  cat <<'END'
+libpq-dev                test -e "$(wbc_pg_config --includedir)/libpq-fe.h"
 END
 }
 
