@@ -39,6 +39,7 @@
 #include "access/xact.h"
 #include "endpoint.h"
 #include "endpoint_row.h"
+#include "key.h"
 #include "guc.h"
 #include "mb/pg_wchar.h"
 #include "metrics.h"
@@ -380,6 +381,25 @@ wbc_endpoint_may_write(WbcEndpoint *endpoint, Oid role)
 {
 	return has_privs_of_role(role, endpoint->owner) ||
 		has_privs_of_any(role, endpoint->writers, endpoint->nwriters);
+}
+
+/*
+ * The key the user named, which the current role must be allowed to write.
+ */
+void
+wbc_endpoint_route_to_write(const text *from, WbcKey *key, WbcRoute *route)
+{
+	wbc_endpoint_prepare();
+
+	wbc_key_from_text(key, from);
+	if (!wbc_endpoint_route(key, route))
+		wbc_endpoint_report_no_route(key);
+	if (!wbc_endpoint_may_write(route->endpoint, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to write keys of endpoint \"%s\"",
+						NameStr(route->endpoint->name)),
+				 errhint("Ask the endpoint's owner to add your role to its writers.")));
 }
 
 /* ----------------------------------------------------------------

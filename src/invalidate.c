@@ -1,71 +1,169 @@
 /*-------------------------------------------------------------------------
  *
  * invalidate.c
- *	  SQL functions that write: invalidate, invalidate_tag, set, delete,
- *	  clear.
+ *	  What is invalidated together: a key, a tag, a game, a sidebar.
  *
- * Layer 4.  They only list what is to be done; pending.c does it when the
- * transaction commits.
+ * Layer 4.  Lists what is to be done; pending.c does it when the transaction
+ * commits.  Used by triggers, and by the SQL functions below.
+ *
+ * A game is the tag 'game:' with its id, and some keys that are known to
+ * carry the id as a segment.  An id with a colon in it can't be a segment:
+ * what looks like such a key belongs to another game, so only the tag counts.
+ *
+ * A sidebar key is 'sidebar:{sport_id}:{league_id}', with 'all' for what is not
+ * given.  Its endpoint carries the tags 'sidebar', 'sidebar:sport:{sport_id}'
+ * and 'sidebar:league:{league_id}'.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "endpoint.h"
-#include "flight.h"
 #include "fmgr.h"
+#include "invalidate.h"
 #include "key.h"
-#include "memory.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
-#include "ttl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
+
+/* The segment of a sport or league that is not given. */
+#define ALL		"all"
 
 PG_FUNCTION_INFO_V1(wbcache_invalidate);
 PG_FUNCTION_INFO_V1(wbcache_invalidate_own);
 PG_FUNCTION_INFO_V1(wbcache_invalidate_tag);
-PG_FUNCTION_INFO_V1(wbcache_set);
-PG_FUNCTION_INFO_V1(wbcache_delete);
-PG_FUNCTION_INFO_V1(wbcache_clear);
 
-/*
- * The key the user named, which the current role must be allowed to write.
+/* Statuses of the feed, and one of older feeds. */
+static const char *const statuses[] = {
+	"unplayed", "live", "half", "completed", "cancelled", "suspended",
+	"delayed", "forfeited", "invalid", "postponed"
+};
+
+/* ----------------------------------------------------------------
+ * For C
+ * ----------------------------------------------------------------
  */
-static void
-begin_write(const text *from, WbcKey *key, WbcRoute *route)
+
+void
+wbc_invalidate_tag_for(const char *tag, int len, WbcReason reason)
 {
 	wbc_shmem_require();
-	wbc_endpoint_prepare();
+	if (len > 0)
+		wbc_pending_invalidate(wbc_generation_stripe_of_tag(MyDatabaseId, tag,
+															len));
+}
 
-	wbc_key_from_text(key, from);
-	if (!wbc_endpoint_route(key, route))
-		wbc_endpoint_report_no_route(key);
-	if (!wbc_endpoint_may_write(route->endpoint, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to write keys of endpoint \"%s\"",
-						NameStr(route->endpoint->name)),
-				 errhint("Ask the endpoint's owner to add your role to its writers.")));
+void
+wbc_invalidate_key_for(const char *key, int len, WbcReason reason)
+{
+	WbcKey		made;
+
+	wbc_shmem_require();
+	if (!wbc_key_is_possible(key, len))
+		return;
+	wbc_key_make(&made, MyDatabaseId, key, len);
+	wbc_pending_invalidate(wbc_generation_stripe_of_key(&made));
+}
+
+void
+wbc_invalidate_everything(WbcReason reason)
+{
+	wbc_shmem_require();
+	wbc_pending_invalidate_everything();
+}
+
+/* May it be one segment of a key? */
+static bool
+is_segment(const char *id, int len)
+{
+	return len > 0 && memchr(id, ':', len) == NULL;
+}
+
+void
+wbc_invalidate_game(const char *game_id, int len, WbcReason reason)
+{
+	StringInfoData name;
+
+	if (len == 0)
+		return;
+	initStringInfo(&name);
+	appendStringInfoString(&name, "game:");
+	appendBinaryStringInfo(&name, game_id, len);
+	wbc_invalidate_tag_for(name.data, name.len, reason);
+
+	for (int i = 0; i < lengthof(statuses) && is_segment(game_id, len); i++)
+	{
+		resetStringInfo(&name);
+		appendStringInfo(&name, "odds:%s:", statuses[i]);
+		appendBinaryStringInfo(&name, game_id, len);
+		wbc_invalidate_key_for(name.data, name.len, reason);
+	}
+	if (is_segment(game_id, len))
+	{
+		resetStringInfo(&name);
+		appendStringInfoString(&name, "props:categories:");
+		appendBinaryStringInfo(&name, game_id, len);
+		wbc_invalidate_key_for(name.data, name.len, reason);
+	}
+	pfree(name.data);
+}
+
+static void
+invalidate_sidebar_key(const char *sport, const char *league, WbcReason reason)
+{
+	char	   *key;
+
+	if (!is_segment(sport, strlen(sport)) ||
+		!is_segment(league, strlen(league)))
+		return;
+	key = psprintf("sidebar:%s:%s", sport, league);
+	wbc_invalidate_key_for(key, strlen(key), reason);
+	pfree(key);
+}
+
+static void
+invalidate_sidebar_tag(const char *prefix, const char *id, WbcReason reason)
+{
+	char	   *tag = psprintf("%s%s", prefix, id);
+
+	wbc_invalidate_tag_for(tag, strlen(tag), reason);
+	pfree(tag);
 }
 
 /*
- * The stripe of a tag the user named.  Throws when it is empty.
+ * Whatever shows the league, the whole sport, or all.  Where only one of the
+ * two is known, the other one may be any.
  */
-static uint32
-stripe_of_tag(const text *tag)
+void
+wbc_invalidate_sidebar(const char *sport, const char *league, WbcReason reason)
 {
-	if (VARSIZE_ANY_EXHDR(tag) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tag is empty"),
-				 errhint("Give a tag such as 'game:42'.")));
-	return wbc_generation_stripe_of_tag(MyDatabaseId, VARDATA_ANY(tag),
-										VARSIZE_ANY_EXHDR(tag));
+	if (sport != NULL && league != NULL)
+	{
+		invalidate_sidebar_key(sport, league, reason);
+		invalidate_sidebar_key(sport, ALL, reason);
+		invalidate_sidebar_key(ALL, league, reason);
+		invalidate_sidebar_key(ALL, ALL, reason);
+	}
+	else if (sport != NULL)
+	{
+		invalidate_sidebar_tag("sidebar:sport:", sport, reason);
+		invalidate_sidebar_tag("sidebar:sport:", ALL, reason);
+	}
+	else if (league != NULL)
+	{
+		invalidate_sidebar_tag("sidebar:league:", league, reason);
+		invalidate_sidebar_tag("sidebar:league:", ALL, reason);
+	}
+	else
+		invalidate_sidebar_tag("sidebar", "", reason);
 }
+
+/* ----------------------------------------------------------------
+ * For SQL
+ * ----------------------------------------------------------------
+ */
 
 Datum
 wbcache_invalidate(PG_FUNCTION_ARGS)
@@ -73,7 +171,8 @@ wbcache_invalidate(PG_FUNCTION_ARGS)
 	WbcRoute	route;
 	WbcKey		key;
 
-	begin_write(PG_GETARG_TEXT_PP(0), &key, &route);
+	wbc_shmem_require();
+	wbc_endpoint_route_to_write(PG_GETARG_TEXT_PP(0), &key, &route);
 	wbc_pending_invalidate(wbc_generation_stripe_of_key(&key));
 	PG_RETURN_VOID();
 }
@@ -102,132 +201,11 @@ wbcache_invalidate_tag(PG_FUNCTION_ARGS)
 
 	wbc_shmem_require();
 	wbc_endpoint_prepare();
-	wbc_pending_invalidate(stripe_of_tag(tag));
+	wbc_key_check_tag(tag);
+	wbc_invalidate_tag_for(VARDATA_ANY(tag), VARSIZE_ANY_EXHDR(tag),
+						   WBC_REASON_MANUAL);
 	if (wbc_endpoint_exists(VARDATA_ANY(tag), VARSIZE_ANY_EXHDR(tag)))
 		wbc_pending_invalidate(wbc_generation_stripe_of_endpoint(MyDatabaseId,
 																 text_to_cstring(tag)));
-	PG_RETURN_VOID();
-}
-
-Datum
-wbcache_delete(PG_FUNCTION_ARGS)
-{
-	WbcRoute	route;
-	WbcKey		key;
-
-	begin_write(PG_GETARG_TEXT_PP(0), &key, &route);
-	wbc_pending_delete(&key);
-	PG_RETURN_VOID();
-}
-
-Datum
-wbcache_clear(PG_FUNCTION_ARGS)
-{
-	wbc_shmem_require();
-	wbc_pending_invalidate_everything();
-	PG_RETURN_VOID();
-}
-
-/* ----------------------------------------------------------------
- * set
- * ----------------------------------------------------------------
- */
-
-static void
-check_size(Size size)
-{
-	if (size > wbc_memory_value_limit())
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value is too large to be cached"),
-				 errdetail("It has %zu bytes; the limit is %zu.",
-						   size, wbc_memory_value_limit()),
-				 errhint("Store a smaller value, or raise wbcache.max_value_size (and wbcache.memory_size to at least four times that).")));
-}
-
-static void
-add_tags(WbcStamp *stamp, ArrayType *tags)
-{
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
-
-	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &n);
-	for (int i = 0; i < n; i++)
-	{
-		if (nulls[i])
-			continue;
-		if (stamp->n >= WBC_STAMP_MAX)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("too many tags"),
-					 errdetail("A value carries at most %d tags, those of its endpoint included.",
-							   WBC_TAGS_MAX),
-					 errhint("Pass fewer tags.")));
-		wbc_generation_stamp_add(stamp,
-								 stripe_of_tag(DatumGetTextPP(elements[i])));
-	}
-}
-
-/*
- * The TTLs of a value that is set: those given, else the endpoint's.
- */
-static void
-choose_ttls(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint,
-			WbcPendingValue *value)
-{
-	value->soft_ttl = PG_ARGISNULL(2) ? endpoint->soft_ttl :
-		wbc_ttl_soft(PG_GETARG_INTERVAL_P(2));
-	value->hard_ttl = PG_ARGISNULL(3) ?
-		Max(endpoint->hard_ttl, value->soft_ttl) :
-		wbc_ttl_hard(PG_GETARG_INTERVAL_P(3));
-	wbc_ttl_check_order(value->soft_ttl, value->hard_ttl);
-}
-
-/*
- * Takes the generations that a lease has recorded.
- */
-static void
-use_lease(WbcPendingValue *value, uint64 lease, TimestampTz now)
-{
-	if (!wbc_flight_lease_stamp(&value->key, lease, now, &value->stamp))
-		ereport(ERROR,
-				(errcode(WBC_ERRCODE_LEASE_LOST),
-				 errmsg("the lease is not valid any more"),
-				 errdetail("Its time was over, or the key was invalidated since."),
-				 errhint("Call wbcache.acquire() again, and compute the value anew.")));
-	value->lease = lease;
-}
-
-/*
- * set(key, value, soft_ttl, hard_ttl, tags, lease).  Not strict: the last four
- * may be NULL; a NULL key or value does nothing.
- */
-Datum
-wbcache_set(PG_FUNCTION_ARGS)
-{
-	WbcPendingValue value;
-	WbcRoute	route;
-	text	   *json;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-
-	begin_write(PG_GETARG_TEXT_PP(0), &value.key, &route);
-	json = PG_GETARG_TEXT_PP(1);
-	value.value = VARDATA_ANY(json);
-	value.value_len = VARSIZE_ANY_EXHDR(json);
-	check_size(value.value_len);
-	choose_ttls(fcinfo, route.endpoint, &value);
-
-	wbc_endpoint_stamp(&value.key, &route, &value.stamp);
-	if (!PG_ARGISNULL(4))
-		add_tags(&value.stamp, PG_GETARG_ARRAYTYPE_P(4));
-	wbc_generation_stamp_take(&value.stamp);
-	value.lease = 0;
-	if (!PG_ARGISNULL(5))
-		use_lease(&value, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp());
-	wbc_pending_set(&value);
 	PG_RETURN_VOID();
 }

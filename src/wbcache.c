@@ -23,7 +23,8 @@
  *				load.c			one flight carried out by an SQL loader
  *				refresh.c		from a fetch's end to all who want its result
  *				writeback.c		what the loaders do for the table tier
- *				invalidate.c	SQL: invalidate, set, delete, clear
+ *				invalidate.c	SQL: invalidate and its like; for triggers too
+ *				write.c			SQL: set, delete, clear
  *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails
  *	3 mechanism	flight.c		fetches in progress and those who wait
