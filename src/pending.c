@@ -74,6 +74,7 @@ static int	ops_size = 0;
 static HTAB *latest = NULL;
 static int	last_set = -1;		/* index of the last OP_SET */
 static bool begun = false;		/* pre-commit was reached */
+static uint64 epoch = 1;		/* see wbc_pending_epoch() */
 
 /* ----------------------------------------------------------------
  * Listing
@@ -199,6 +200,7 @@ wbc_pending_set(const WbcPendingValue *value)
 	copy->value = bytes;
 	append_op(OP_SET, copy);
 	last_set = nops - 1;
+	epoch++;
 }
 
 /*
@@ -232,6 +234,16 @@ wbc_pending_forget_endpoint(const char *name)
  * Asking
  * ----------------------------------------------------------------
  */
+
+/*
+ * What was listed by wbc_pending_invalidate() needs not be listed again as long
+ * as this number is the same.  Never 0.
+ */
+uint64
+wbc_pending_epoch(void)
+{
+	return epoch;
+}
 
 /*
  * Has this transaction itself invalidated one of these stripes?
@@ -313,6 +325,7 @@ cut_subtransaction(int level)
 {
 	while (nops > 0 && ops[nops - 1].nest_level >= level)
 		cut_last_op();
+	epoch++;
 
 	if (last_set >= nops)
 	{
@@ -481,6 +494,7 @@ forget_list(void)
 	nops = ops_size = 0;
 	last_set = -1;
 	begun = false;
+	epoch++;
 }
 
 static void

@@ -59,6 +59,7 @@
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "endpoint.h"
 #include "flight.h"
@@ -73,6 +74,7 @@
 #include "shmem.h"
 #include "upstream.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -84,7 +86,7 @@ static object_access_hook_type prev_object_access = NULL;
 /*
  * DROP DATABASE fails while a session is in the database, and so it would for
  * our fetcher.  The core asks this hook before it looks for sessions, and then
- * gives them 5 s to end.
+ * gives them 5 s to end.  Rows of watched tables can go without a trigger.
  */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id,
@@ -95,6 +97,9 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 	if (access == OAT_DROP && class_id == DatabaseRelationId)
 		wbc_worker_stop_for_drop(object_id, GetCurrentTimestamp());
+	if (class_id == RelationRelationId && sub_id == 0 &&
+		(access == OAT_DROP || access == OAT_TRUNCATE))
+		wbc_watch_rows_go(object_id);
 }
 
 static void

@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * watch.h
+ *	  Triggers on the user's own tables that invalidate.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_WATCH_H
+#define WBC_WATCH_H
+
+#include "wbcache.h"
+
+extern void wbc_watch_rows_go(Oid relation);
+
+#endif							/* WBC_WATCH_H */
