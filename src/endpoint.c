@@ -39,8 +39,8 @@
 #include "access/xact.h"
 #include "endpoint.h"
 #include "endpoint_row.h"
-#include "key.h"
 #include "guc.h"
+#include "key.h"
 #include "mb/pg_wchar.h"
 #include "metrics.h"
 #include "miscadmin.h"
@@ -409,6 +409,7 @@ wbc_endpoint_route_to_write(const text *from, WbcKey *key, WbcRoute *route)
 
 /*
  * Lists the stripes that a key's value depends on; doesn't read them.
+ * wbc_stamp_take() does, and adds those of the games it is registered for.
  */
 void
 wbc_endpoint_stamp(const WbcKey *key, const WbcRoute *route, WbcStamp *stamp)
@@ -418,6 +419,7 @@ wbc_endpoint_stamp(const WbcKey *key, const WbcRoute *route, WbcStamp *stamp)
 
 	stamp->n = 0;
 	wbc_generation_stamp_add(stamp, WBC_STRIPE_EVERYONE);
+	wbc_generation_stamp_add(stamp, WBC_STRIPE_GLOBS);
 	wbc_generation_stamp_add(stamp, wbc_generation_stripe_of_key(key));
 	wbc_generation_stamp_add(stamp, endpoint->stripe);
 	if (endpoint->ntags == 0)

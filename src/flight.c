@@ -48,6 +48,7 @@
 #include "memory.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "stamp.h"
 #include "storage/latch.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
@@ -192,7 +193,8 @@ static bool
 may_join_under_way(const Line *line, const WbcFlightAsk *ask)
 {
 	return line->under_way != NONE && !ask->must_start_later &&
-		wbc_generation_stamp_is_current(&wbc_flights->flights[line->under_way].stamp);
+		wbc_stamp_is_current(&line->key,
+							 &wbc_flights->flights[line->under_way].stamp);
 }
 
 /*

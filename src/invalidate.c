@@ -3,8 +3,8 @@
  * invalidate.c
  *	  What is invalidated together: a key, a tag, a game, a sidebar.
  *
- * Layer 4.  Lists what is to be done; pending.c does it when the transaction
- * commits.  Used by triggers, and by the SQL functions below.
+ * Layer 4.  Lists what is to be done; it is done when the transaction commits.
+ * Used by triggers, and by the SQL functions in invalidate_sql.c.
  *
  * A game is the tag 'game:' with its id, and some keys that are known to
  * carry the id as a segment.  An id with a colon in it can't be a segment:
@@ -18,22 +18,17 @@
  */
 #include "postgres.h"
 
-#include "endpoint.h"
-#include "fmgr.h"
+#include "generation.h"
 #include "invalidate.h"
 #include "key.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
-#include "utils/builtins.h"
+#include "status.h"
 
 /* The segment of a sport or league that is not given. */
 #define ALL		"all"
-
-PG_FUNCTION_INFO_V1(wbcache_invalidate);
-PG_FUNCTION_INFO_V1(wbcache_invalidate_own);
-PG_FUNCTION_INFO_V1(wbcache_invalidate_tag);
 
 /* Statuses of the feed, and one of older feeds. */
 static const char *const statuses[] = {
@@ -41,37 +36,35 @@ static const char *const statuses[] = {
 	"delayed", "forfeited", "invalid", "postponed"
 };
 
-/* ----------------------------------------------------------------
- * For C
- * ----------------------------------------------------------------
- */
-
 void
 wbc_invalidate_tag_for(const char *tag, int len, WbcReason reason)
 {
+	WbcNote		note = {reason, WBC_TARGET_TAG, len, tag};
+
 	wbc_shmem_require();
 	if (len > 0)
 		wbc_pending_invalidate(wbc_generation_stripe_of_tag(MyDatabaseId, tag,
-															len));
+															len), &note);
 }
 
 void
 wbc_invalidate_key_for(const char *key, int len, WbcReason reason)
 {
+	WbcNote		note = {reason, WBC_TARGET_KEY, len, key};
 	WbcKey		made;
 
 	wbc_shmem_require();
 	if (!wbc_key_is_possible(key, len))
 		return;
 	wbc_key_make(&made, MyDatabaseId, key, len);
-	wbc_pending_invalidate(wbc_generation_stripe_of_key(&made));
+	wbc_pending_invalidate(wbc_generation_stripe_of_key(&made), &note);
 }
 
 void
 wbc_invalidate_everything(WbcReason reason)
 {
 	wbc_shmem_require();
-	wbc_pending_invalidate_everything();
+	wbc_pending_invalidate_everything(reason);
 }
 
 /* May it be one segment of a key? */
@@ -79,6 +72,21 @@ static bool
 is_segment(const char *id, int len)
 {
 	return len > 0 && memchr(id, ':', len) == NULL;
+}
+
+static void
+invalidate_odds_key(const char *status, const char *game_id, int len,
+					WbcReason reason)
+{
+	StringInfoData key;
+
+	if (!is_segment(status, strlen(status)) || !is_segment(game_id, len))
+		return;
+	initStringInfo(&key);
+	appendStringInfo(&key, "odds:%s:", status);
+	appendBinaryStringInfo(&key, game_id, len);
+	wbc_invalidate_key_for(key.data, key.len, reason);
+	pfree(key.data);
 }
 
 void
@@ -93,13 +101,9 @@ wbc_invalidate_game(const char *game_id, int len, WbcReason reason)
 	appendBinaryStringInfo(&name, game_id, len);
 	wbc_invalidate_tag_for(name.data, name.len, reason);
 
-	for (int i = 0; i < lengthof(statuses) && is_segment(game_id, len); i++)
-	{
-		resetStringInfo(&name);
-		appendStringInfo(&name, "odds:%s:", statuses[i]);
-		appendBinaryStringInfo(&name, game_id, len);
-		wbc_invalidate_key_for(name.data, name.len, reason);
-	}
+	for (int i = 0; i < lengthof(statuses); i++)
+		invalidate_odds_key(statuses[i], game_id, len, reason);
+
 	if (is_segment(game_id, len))
 	{
 		resetStringInfo(&name);
@@ -108,6 +112,36 @@ wbc_invalidate_game(const char *game_id, int len, WbcReason reason)
 		wbc_invalidate_key_for(name.data, name.len, reason);
 	}
 	pfree(name.data);
+}
+
+static WbcReason
+reason_of_status(const char *status)
+{
+	const char *word = wbc_status_classify(status, strlen(status));
+
+	if (word != NULL && strcmp(word, "cancelled") == 0)
+		return WBC_REASON_CANCELLED;
+	if (word != NULL && strcmp(word, "postponed") == 0)
+		return WBC_REASON_POSTPONED;
+	return WBC_REASON_STATUS_CHANGE;
+}
+
+bool
+wbc_invalidate_status_change(const char *game_id, int len, const char *old,
+							 const char *new)
+{
+	WbcReason	reason;
+
+	if (old == new || (old != NULL && new != NULL && strcmp(old, new) == 0))
+		return false;
+
+	reason = new != NULL ? reason_of_status(new) : WBC_REASON_STATUS_CHANGE;
+	wbc_invalidate_game(game_id, len, reason);
+	if (old != NULL)
+		invalidate_odds_key(old, game_id, len, reason);
+	if (new != NULL)
+		invalidate_odds_key(new, game_id, len, reason);
+	return true;
 }
 
 static void
@@ -158,54 +192,4 @@ wbc_invalidate_sidebar(const char *sport, const char *league, WbcReason reason)
 	}
 	else
 		invalidate_sidebar_tag("sidebar", "", reason);
-}
-
-/* ----------------------------------------------------------------
- * For SQL
- * ----------------------------------------------------------------
- */
-
-Datum
-wbcache_invalidate(PG_FUNCTION_ARGS)
-{
-	WbcRoute	route;
-	WbcKey		key;
-
-	wbc_shmem_require();
-	wbc_endpoint_route_to_write(PG_GETARG_TEXT_PP(0), &key, &route);
-	wbc_pending_invalidate(wbc_generation_stripe_of_key(&key));
-	PG_RETURN_VOID();
-}
-
-/*
- * What get_with_swr() keeps for the current role.
- */
-Datum
-wbcache_invalidate_own(PG_FUNCTION_ARGS)
-{
-	WbcKey		key;
-
-	wbc_shmem_require();
-	wbc_key_from_text(&key, PG_GETARG_TEXT_PP(0));
-	wbc_pending_invalidate(wbc_generation_stripe_of_private(&key, GetUserId()));
-	PG_RETURN_VOID();
-}
-
-/*
- * An endpoint's name is a tag of all its keys.
- */
-Datum
-wbcache_invalidate_tag(PG_FUNCTION_ARGS)
-{
-	text	   *tag = PG_GETARG_TEXT_PP(0);
-
-	wbc_shmem_require();
-	wbc_endpoint_prepare();
-	wbc_key_check_tag(tag);
-	wbc_invalidate_tag_for(VARDATA_ANY(tag), VARSIZE_ANY_EXHDR(tag),
-						   WBC_REASON_MANUAL);
-	if (wbc_endpoint_exists(VARDATA_ANY(tag), VARSIZE_ANY_EXHDR(tag)))
-		wbc_pending_invalidate(wbc_generation_stripe_of_endpoint(MyDatabaseId,
-																 text_to_cstring(tag)));
-	PG_RETURN_VOID();
 }

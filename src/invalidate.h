@@ -23,6 +23,14 @@ extern void wbc_invalidate_key_for(const char *key, int len, WbcReason reason);
 /* All that belongs to a game; see wbcache.invalidate_game_cache(). */
 extern void wbc_invalidate_game(const char *game_id, int len, WbcReason reason);
 
+/*
+ * The same when the status has changed, the odds under these two statuses
+ * included, whatever they are; the new one says the reason.  NULL: none.  Returns
+ * false, and invalidates nothing, when they are the same.
+ */
+extern bool wbc_invalidate_status_change(const char *game_id, int len,
+										 const char *old, const char *new);
+
 /* For a change in a league of a sport; NULL: in any. */
 extern void wbc_invalidate_sidebar(const char *sport, const char *league,
 								   WbcReason reason);

@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
+#include "stamp.h"
 #include "storage/ipc.h"
 #include "swr.h"
 #include "table.h"
@@ -185,14 +186,14 @@ wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
 
 /*
  * Was the entry made for the endpoint that the key belongs to now?  Its stripe
- * is among the first three; see wbc_endpoint_stamp().
+ * is among the first four; see wbc_endpoint_stamp().
  */
 static bool
 is_of_endpoint(const WbcEntry *entry, const WbcEndpoint *endpoint)
 {
 	const uint32 *stripes = wbc_entry_stripes(entry);
 
-	for (int i = Min(3, entry->nstripes) - 1; i >= 0; i--)
+	for (int i = Min(4, entry->nstripes) - 1; i >= 0; i--)
 		if (stripes[i] == endpoint->stripe)
 			return true;
 	return false;
@@ -207,7 +208,8 @@ judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 
 	if (wbc_entry_hard_expires_at(entry) <= now ||
 		!is_of_endpoint(entry, endpoint) ||
-		wbc_pending_touches(entry->nstripes, wbc_entry_stripes(entry)))
+		wbc_pending_touches(&read->key, entry->nstripes,
+							wbc_entry_stripes(entry)))
 		return LOOK_MISS;
 
 	current = wbc_entry_is_current(entry);
@@ -380,7 +382,7 @@ try_lease(WbcRead *read)
 	WbcStamp	stamp;
 
 	wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-	wbc_generation_stamp_take(&stamp);
+	wbc_stamp_take(&read->key, &stamp);
 	ask.stamp = &stamp;
 	ask.will_wait = true;
 	switch (wbc_flight_join(&ask, &read->flight))
@@ -469,7 +471,7 @@ answer_from_table(WbcRead *read, TimestampTz now)
 	Look		judgement;
 
 	if (!wbc_table_find(&read->key, &row) || row.hard_expires_at <= now ||
-		!wbc_generation_stamp_is_current(&row.stamp))
+		!wbc_stamp_is_current(&read->key, &row.stamp))
 		return false;
 
 	wbc_table_parts(&read->key, &row, &parts);
@@ -517,9 +519,9 @@ find_bypass(WbcRead *read)
 		wbc_generation_stamp_private(&read->key, &stamp);
 	else
 		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-	wbc_generation_stamp_take(&stamp);
+	wbc_stamp_take(&read->key, &stamp);
 
-	own = wbc_pending_touches(stamp.n, stamp.stripe) ||
+	own = wbc_pending_touches(&read->key, stamp.n, stamp.stripe) ||
 		wbc_pending_value(&read->key) != NULL;
 	read->bypass = own || wbc_generation_stamp_in_progress(&stamp);
 	if (own)
@@ -653,7 +655,7 @@ board(WbcRead *read)
 	if (ask.carrier == WBC_CARRIER_CLIENT)
 	{
 		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-		wbc_generation_stamp_take(&stamp);
+		wbc_stamp_take(&read->key, &stamp);
 		ask.stamp = &stamp;
 	}
 	ask.will_wait = true;

@@ -8,8 +8,9 @@
  * A row of events that comes, goes or changes invalidates its game and the
  * sidebars that show it: those of the row as it was, and as it is.  A row of
  * odds invalidates its game; when its price changes, only if the odds have
- * moved far enough.  TRUNCATE fires for no row, so it invalidates everything,
- * and so does whatever else takes rows away without a trigger.
+ * moved far enough.  Where rows come or go without a trigger, everything is
+ * invalidated: by TRUNCATE, and when a table or partition is bound, unbound,
+ * attached, detached or dropped, all of which makes or drops triggers.
  *
  * The same few games tend to change again and again in a transaction.  Those
  * that are listed already are remembered, so that a row costs a look into a
@@ -26,17 +27,18 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "common/hashfn.h"
 #include "guc.h"
 #include "invalidate.h"
 #include "pending.h"
 #include "shmem.h"
-#include "status.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "watch.h"
 #include "watched.h"
@@ -163,7 +165,7 @@ typedef struct Event
 	const char *game;
 	const char *sport;
 	const char *league;
-	const char *status;
+	const char *status;			/* NULL, too, where there is no row */
 } Event;
 
 static void
@@ -175,42 +177,54 @@ read_event(const WbcWatched *watched, TupleTableSlot *slot, Event *event)
 	event->status = wbc_watched_text(&watched->column[WBC_EVENT_STATUS], slot);
 }
 
+/*
+ * Lists a game whose row had one status and has another; NULL: there is no
+ * such row, or no status.
+ */
 static void
-invalidate_event(const Event *event, WbcReason reason)
+invalidate_event(const char *game, const char *old, const char *new)
 {
-	invalidate_game(event->game, reason);
-	wbc_invalidate_sidebar(event->sport, event->league, reason);
-}
-
-/* Why a row with this new status, or without one, is invalidated. */
-static WbcReason
-reason_of(const char *status)
-{
-	const char *word = status == NULL ? NULL :
-		wbc_status_classify(status, strlen(status));
-
-	if (word != NULL && strcmp(word, "cancelled") == 0)
-		return WBC_REASON_CANCELLED;
-	if (word != NULL && strcmp(word, "postponed") == 0)
-		return WBC_REASON_POSTPONED;
-	return WBC_REASON_STATUS_CHANGE;
+	if (game != NULL &&
+		!wbc_invalidate_status_change(game, strlen(game), old, new))
+		wbc_invalidate_game(game, strlen(game), WBC_REASON_STATUS_CHANGE);
 }
 
 static void
-event_updated(const WbcWatched *watched, const TriggerData *data)
+event_updated(const Event *old, const Event *new)
 {
-	Event		old;
-	Event		new;
-	WbcReason	reason;
+	if (same(old->game, new->game))
+		invalidate_event(new->game, old->status, new->status);
+	else
+	{
+		invalidate_event(old->game, old->status, NULL);
+		invalidate_event(new->game, NULL, new->status);
+	}
+	wbc_invalidate_sidebar(new->sport, new->league, WBC_REASON_STATUS_CHANGE);
+	if (!same(old->sport, new->sport) || !same(old->league, new->league))
+		wbc_invalidate_sidebar(old->sport, old->league,
+							   WBC_REASON_STATUS_CHANGE);
+}
 
-	read_event(watched, old_row(data), &old);
-	read_event(watched, new_row(data), &new);
-	reason = reason_of(same(old.status, new.status) ? NULL : new.status);
-	invalidate_event(&new, reason);
-	if (!same(old.game, new.game))
-		invalidate_game(old.game, reason);
-	if (!same(old.sport, new.sport) || !same(old.league, new.league))
-		wbc_invalidate_sidebar(old.sport, old.league, reason);
+static void
+event_changed(const WbcWatched *watched, const TriggerData *data)
+{
+	Event		old = {0};
+	Event		new = {0};
+	const Event *one = &new;
+
+	if (old_row(data) != NULL)
+		read_event(watched, old_row(data), &old);
+	if (new_row(data) != NULL)
+		read_event(watched, new_row(data), &new);
+	if (old_row(data) != NULL && new_row(data) != NULL)
+	{
+		event_updated(&old, &new);
+		return;
+	}
+	if (new_row(data) == NULL)
+		one = &old;
+	invalidate_event(one->game, old.status, new.status);
+	wbc_invalidate_sidebar(one->sport, one->league, WBC_REASON_STATUS_CHANGE);
 }
 
 /*
@@ -222,20 +236,14 @@ wbcache_events_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = trigger_data(fcinfo, "events_changed");
 	const WbcWatched *watched;
-	Event		event;
 
 	if (!wbc_shmem_is_ready())
 		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event) ||
 		!(watched = wbc_watched_events(data))->known)
 		wbc_invalidate_everything(WBC_REASON_STATUS_CHANGE);
-	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		event_updated(watched, data);
 	else
-	{
-		read_event(watched, data->tg_trigslot, &event);
-		invalidate_event(&event, WBC_REASON_STATUS_CHANGE);
-	}
+		event_changed(watched, data);
 	return PointerGetDatum(NULL);
 }
 
@@ -299,7 +307,7 @@ wbcache_odds_changed(PG_FUNCTION_ARGS)
 }
 
 /* ----------------------------------------------------------------
- * Rows that go without a trigger
+ * Rows that come or go without a trigger
  * ----------------------------------------------------------------
  */
 
@@ -325,8 +333,12 @@ is_ours(Oid function)
 	return ours;
 }
 
+/*
+ * Is one of the triggers that an index of pg_trigger finds by this OID ours?
+ * Sees those that the running command has made.
+ */
 static bool
-has_our_triggers(Oid relation)
+finds_ours(Oid index, AttrNumber column, Oid oid)
 {
 	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -334,10 +346,9 @@ has_our_triggers(Oid relation)
 	HeapTuple	tuple;
 	bool		found = false;
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relation));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1,
-							  &key);
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(triggers, index, true, SnapshotSelf, 1, &key);
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 		found = is_ours(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid);
 	systable_endscan(scan);
@@ -346,22 +357,25 @@ has_our_triggers(Oid relation)
 }
 
 /*
- * A table is about to be truncated or dropped.  If it is watched, its games are
- * not known any more.  A partition has no trigger of its own for TRUNCATE.
+ * A table is about to be truncated.  A partition has no trigger of its own for
+ * that, but those for rows.
  */
 void
-wbc_watch_rows_go(Oid relation)
+wbc_watch_truncated(Oid relation)
 {
-	HeapTuple	tuple;
-	bool		has_triggers;
-
-	if (!wbc_shmem_is_ready())
-		return;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	if (!HeapTupleIsValid(tuple))
-		return;
-	has_triggers = ((Form_pg_class) GETSTRUCT(tuple))->relhastriggers;
-	ReleaseSysCache(tuple);
-	if (has_triggers && has_our_triggers(relation))
+	if (wbc_shmem_is_ready() &&
+		finds_ours(TriggerRelidNameIndexId, Anum_pg_trigger_tgrelid, relation))
 		wbc_invalidate_everything(WBC_REASON_STATUS_CHANGE);
+}
+
+/*
+ * A trigger was made, or is about to be dropped.  If it is ours, rows come or
+ * go with it, or with its table or partition, that no trigger will see.
+ */
+void
+wbc_watch_trigger_altered(Oid trigger)
+{
+	if (wbc_shmem_is_ready() &&
+		finds_ours(TriggerOidIndexId, Anum_pg_trigger_oid, trigger))
+		wbc_invalidate_everything(WBC_REASON_MANUAL);
 }

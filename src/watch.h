@@ -10,6 +10,7 @@
 
 #include "wbcache.h"
 
-extern void wbc_watch_rows_go(Oid relation);
+extern void wbc_watch_truncated(Oid relation);
+extern void wbc_watch_trigger_altered(Oid trigger);
 
 #endif							/* WBC_WATCH_H */

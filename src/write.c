@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
+#include "stamp.h"
 #include "ttl.h"
 #include "utils/array.h"
 #include "utils/timestamp.h"
@@ -49,7 +50,7 @@ Datum
 wbcache_clear(PG_FUNCTION_ARGS)
 {
 	wbc_shmem_require();
-	wbc_pending_invalidate_everything();
+	wbc_pending_invalidate_everything(WBC_REASON_MANUAL);
 	PG_RETURN_VOID();
 }
 
@@ -93,7 +94,7 @@ add_tags(WbcStamp *stamp, ArrayType *tags)
 	{
 		if (nulls[i])
 			continue;
-		if (stamp->n >= WBC_STAMP_MAX)
+		if (stamp->n >= WBC_STAMP_MAX - WBC_GAMES_MAX)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("too many tags"),
@@ -158,7 +159,7 @@ wbcache_set(PG_FUNCTION_ARGS)
 	wbc_endpoint_stamp(&value.key, &route, &value.stamp);
 	if (!PG_ARGISNULL(4))
 		add_tags(&value.stamp, PG_GETARG_ARRAYTYPE_P(4));
-	wbc_generation_stamp_take(&value.stamp);
+	wbc_stamp_take(&value.key, &value.stamp);
 	value.lease = 0;
 	if (!PG_ARGISNULL(5))
 		use_lease(&value, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp());

@@ -19,9 +19,11 @@
 #include "endpoint.h"
 #include "error.h"
 #include "executor/spi.h"
+#include "journal.h"
 #include "memory.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "registry.h"
 #include "storage/ipc.h"
 #include "table.h"
 #include "utils/guc.h"
@@ -224,7 +226,11 @@ write_batch(TimestampTz now)
 static uint64
 purge_rows(void)
 {
-	return wbc_table_purge(BATCH);
+	uint64		rows = wbc_table_purge(BATCH);
+
+	wbc_registry_sweep(GetCurrentTimestamp());
+	wbc_journal_count_purged(rows);
+	return rows;
 }
 
 /*
