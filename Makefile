@@ -24,6 +24,7 @@ demo-stop:
 
 bench:
 	@test/bench/bench.sh
+	@test/bench/invalidation.sh
 
 stress:
 	@test/stress/stress.sh
@@ -41,7 +42,7 @@ help:
 	@echo "make check-upstream   only the tests of the test upstream"
 	@echo "make demo             a private PostgreSQL and a test upstream, with measured figures (FIXTURES=path)"
 	@echo "make demo-stop        end the demo and remove everything it made"
-	@echo "make bench            compare wbcache.get with Redis GET and others"
+	@echo "make bench            compare wbcache.get with Redis GET and others, and what invalidation costs"
 	@echo "make stress           a million reads beside transactions on the same key, checked (SEED=1 SESSIONS=8 OVERLAPS=1000000)"
 	@echo "make deps             install the Debian packages that build, check and demo need"
 
