@@ -73,7 +73,7 @@ COMMENT ON COLUMN wbcache.endpoint.tags IS 'tags that its values carry, with {pa
 COMMENT ON COLUMN wbcache.endpoint.on_invalidate IS 'what an invalidated value is good for: "remove": it is never served again; "expire": it is served as stale while it is refreshed';
 COMMENT ON COLUMN wbcache.endpoint.readers IS 'roles that may read its keys, besides the owner. A role that is dropped leaves its number here; alter_endpoint() takes it out.';
 COMMENT ON COLUMN wbcache.endpoint.writers IS 'roles that may set, delete and invalidate its keys, besides the owner';
-COMMENT ON COLUMN wbcache.endpoint.loader IS 'function that makes values, e.g. public.load_sidebar(text[]): takes the key''s parts, returns json; NULL: none';
+COMMENT ON COLUMN wbcache.endpoint.loader IS 'function that makes values, e.g. public.load_sidebar(text[]): takes the key''s segments, all of them, returns json; NULL: none';
 COMMENT ON COLUMN wbcache.endpoint.null_is_value IS 'whether a loader''s NULL is cached as JSON null; else it is an error';
 COMMENT ON COLUMN wbcache.endpoint.statement_timeout IS 'how long the loader may run';
 COMMENT ON COLUMN wbcache.endpoint.lock_timeout IS 'how long the loader may wait for a lock';
@@ -137,7 +137,7 @@ name, pattern: required, e.g. ''props_categories'', ''props:categories:{fixture_
 server, path: where values are fetched from, e.g. ''/markets/active?fixture_id={fixture_id}''; the role needs USAGE of the server. Neither, and no loader: values come by set() alone.
 soft_ttl: how long a value is fresh (1 min). hard_ttl: how long it is served at all (2 x soft_ttl). max_stale: how old it may get while the upstream fails (24 h, or hard_ttl if that is longer). error_ttl: how long a failure is remembered (1 s; up to 1 h). A day counts 24 hours, a month 30 days.
 tags: at most 16, e.g. ARRAY[''game:{fixture_id}'']. on_invalidate: ''remove'' or ''expire''. readers, writers: roles.
-loader: instead of server and path, a function that makes values, e.g. ''public.load_sidebar(text[])''. It gets the key''s parts, returns json, and runs in a loader process as the endpoint''s owner, in a security-restricted context with search_path pg_catalog, pg_temp. null_is_value: its NULL is cached as JSON null instead of being an error. statement_timeout, lock_timeout: how long it may run (30 s) and wait for a lock (5 s), up to 1 h.
+loader: instead of server and path, a function that makes values, e.g. ''public.load_sidebar(text[])''. It gets all segments of the key in order, as in {game,42} for the key game:42, returns json, and runs in a loader process as the endpoint''s owner, in a security-restricted context with search_path pg_catalog, pg_temp. null_is_value: its NULL is cached as JSON null instead of being an error. statement_timeout, lock_timeout: how long it may run (30 s) and wait for a lock (5 s), up to 1 h.
 NULL stands for the default.
 Errors: 22023 a rule is broken, 22004 name or pattern is NULL, 42710 the name is taken, 42P17 another pattern could claim the same keys with equal right, 42704 no such server or role, 42501 no USAGE of the server.';
 REVOKE ALL ON FUNCTION wbcache.create_endpoint(name, text, name, text, interval, interval, interval, interval, text[], text, regrole[], regrole[], text, boolean, interval, interval) FROM PUBLIC;
@@ -197,7 +197,7 @@ CREATE FUNCTION wbcache.get(key text) RETURNS json
 COMMENT ON FUNCTION wbcache.get(text) IS
 'The value of a key: from memory when it is fresh or stale, else fetched, waiting at most wbcache.max_wait.
 key: at most 512 bytes, no control characters. NULL: NULL. Also NULL when the endpoint has no upstream and nothing was set.
-Errors: 22023 no key, 42704 no endpoint for it, 42501 not a reader; WB001 the upstream failed, WB002 it is not asked now (breaker, rate limit), WB003 no answer within wbcache.max_wait, WB004 no worker serves the database, WB005 too many fetches; 55000 the library is not preloaded, or the endpoint was changed by this transaction.';
+Errors: 22023 no key, 42704 no endpoint for it, 42501 not a reader; WB001 the upstream failed, WB002 it is not asked now (breaker, rate limit), WB003 no answer within wbcache.max_wait, WB004 no worker serves the database or runs its loaders, WB005 too many fetches; 55000 the library is not preloaded, or the endpoint was changed by this transaction.';
 
 CREATE FUNCTION wbcache.lookup(
 	key text,
@@ -312,8 +312,8 @@ CREATE FUNCTION wbcache.set(
 	AS 'MODULE_PATHNAME', 'wbcache_set';
 COMMENT ON FUNCTION wbcache.set(text, json, interval, interval, text[], bigint) IS
 'Stores a value when the transaction commits, unless somebody else''s invalidation of the key or of one of its tags is committed before. The transaction''s own invalidations before it do no harm, those after it do.
-key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all. lease: what acquire() gave; the value is then stored under the generations of that moment, if they still hold at the commit, with the tags of the endpoint, and all who wait for it get it.
-Errors: WB006 the lease is not valid any more; 22023 no key, an empty tag, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 too many tags, or the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
+key, value: a NULL does nothing. soft_ttl, hard_ttl: from the commit on; NULL: those of the endpoint. tags: besides those of the endpoint; 16 in all. lease: what acquire() gave; the value is then stored under the generations of that moment, if they still hold at the commit, with the tags of the endpoint alone, and all who wait for it get it.
+Errors: WB006 the lease is not valid any more; 22023 no key, an empty tag, tags with a lease, or TTLs out of range or order; 42704 no endpoint; 42501 not a writer; 54000 too many tags, or the value is above wbcache.max_value_size; 55000 the library is not preloaded.';
 
 CREATE FUNCTION wbcache.acquire(
 	key text,
@@ -547,6 +547,99 @@ REVOKE ALL ON FUNCTION
 	FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
+ * Tasks
+ * --------------------------------------------------------------------------- */
+
+CREATE TABLE wbcache.task (
+	name name PRIMARY KEY,
+	"interval" interval NOT NULL,
+	function text NOT NULL,
+	owner regrole NOT NULL,
+	timeout interval NOT NULL,
+	driver text NOT NULL DEFAULT 'worker' CHECK (driver IN ('worker', 'cron')),
+	cron_schedule text,
+	cron_job bigint,
+	next_start timestamptz,
+	last_start timestamptz,
+	last_end timestamptz,
+	last_result text CHECK (last_result IN ('running', 'succeeded', 'failed', 'interrupted')),
+	last_detail text,
+	failures integer NOT NULL DEFAULT 0,
+	runs bigint NOT NULL DEFAULT 0,
+	run_id bigint
+) WITH (fillfactor = 50);
+REVOKE ALL ON TABLE wbcache.task FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.task TO pg_monitor;
+
+COMMENT ON TABLE wbcache.task IS 'Functions that are run now and then. Written by schedule_task() and its like, and by the runs; dumped by pg_dump.';
+COMMENT ON COLUMN wbcache.task.name IS 'name of the task';
+COMMENT ON COLUMN wbcache.task."interval" IS 'time from the start of a run to the start of the next one';
+COMMENT ON COLUMN wbcache.task.function IS 'function or procedure that is called';
+COMMENT ON COLUMN wbcache.task.owner IS 'role that it is called as';
+COMMENT ON COLUMN wbcache.task.timeout IS 'how long a run may take';
+COMMENT ON COLUMN wbcache.task.driver IS 'who starts it: "worker": a worker of wbcache; "cron": pg_cron';
+COMMENT ON COLUMN wbcache.task.cron_schedule IS 'when pg_cron starts it; NULL with driver "worker"';
+COMMENT ON COLUMN wbcache.task.cron_job IS 'number of pg_cron''s job; NULL with driver "worker"';
+COMMENT ON COLUMN wbcache.task.next_start IS 'when the worker starts it next; NULL with driver "cron". After a failure it comes sooner, with a delay that doubles each time.';
+COMMENT ON COLUMN wbcache.task.last_start IS 'when the last run started; NULL before the first';
+COMMENT ON COLUMN wbcache.task.last_end IS 'when it ended; NULL while it runs. An interrupted run ended before.';
+COMMENT ON COLUMN wbcache.task.last_result IS 'running, succeeded, failed, or interrupted: its process has ended in the middle, by a shutdown, a crash or pg_terminate_backend()';
+COMMENT ON COLUMN wbcache.task.last_detail IS 'what the function has returned, as text, or its error; the first 1,000 bytes';
+COMMENT ON COLUMN wbcache.task.failures IS 'runs since the last success that failed or were interrupted';
+COMMENT ON COLUMN wbcache.task.runs IS 'runs that were started since the task was made';
+COMMENT ON COLUMN wbcache.task.run_id IS 'names the last run';
+
+SELECT pg_catalog.pg_extension_config_dump('wbcache.task', '');
+
+CREATE FUNCTION wbcache.schedule_task(
+	name name,
+	every interval,
+	function regprocedure,
+	timeout interval DEFAULT '10 min')
+	RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_schedule_task';
+COMMENT ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) IS
+'Has a function or procedure without arguments run now and then, the first time when the transaction has committed. It runs in a process of its own, as the current role, which must be able to log in, with the settings of that role; a procedure may commit. Two runs of a task never overlap. A run that fails or is interrupted is tried again after 10 s, 20 s, 40 s and so on, up to 5 minutes or its interval. At most 4 tasks of a database run at a time, others wait.
+name: a task of this name that the role owns is replaced. every: from the start of a run to the start of the next one, 1 second to 366 days. function: e.g. ''public.refresh()''. timeout: how long a run may take (10 min), 1 ms to 1 day. NULL: does nothing.
+Errors: 22023 name is empty, every or timeout is out of range; 42883 no such function; 42P13 it takes arguments; 42501 no EXECUTE, or a task of that name belongs to another role; 28000 the role can not log in.';
+REVOKE ALL ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.unschedule_task(task name) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_unschedule_task';
+COMMENT ON FUNCTION wbcache.unschedule_task(name) IS
+'Drops a task, and its job in pg_cron if it has one. A run that is under way goes on. For the owner.
+Errors: 42704 no such task, 42501 not its owner.';
+REVOKE ALL ON FUNCTION wbcache.unschedule_task(name) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.schedule_with_cron(task name, schedule text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_schedule_with_cron';
+COMMENT ON FUNCTION wbcache.schedule_with_cron(name, text) IS
+'Hands a task over to pg_cron, which must be installed in this database. For the owner, who needs the right to use pg_cron.
+schedule: in pg_cron''s words, e.g. ''*/5 * * * *''. Returns the number of pg_cron''s job, which calls run_task().
+Errors: 42704 no such task, 42501 not its owner, 55000 pg_cron is not installed in this database; those of cron.schedule().';
+REVOKE ALL ON FUNCTION wbcache.schedule_with_cron(name, text) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.schedule_with_worker(task name) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_schedule_with_worker';
+COMMENT ON FUNCTION wbcache.schedule_with_worker(name) IS
+'Takes a task back from pg_cron; the worker runs it again, at the interval it had. For the owner.
+Errors: 42704 no such task, 42501 not its owner.';
+REVOKE ALL ON FUNCTION wbcache.schedule_with_worker(name) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.run_task(task name) RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_run_task';
+COMMENT ON FUNCTION wbcache.run_task(name) IS
+'Runs a task now, in a process of its own, and waits for its end. For the owner. A caller that leaves early leaves the run to itself.
+Returns what the function has returned, as text; NULL, with a notice, when the task was running already.
+Errors: WB007 the run failed; WB003 it has not ended within its timeout and 30 s; 42704 no such task, 42501 not its owner, 53400 no worker slot is free, 55000 the task was changed by this transaction, 25001 the transaction keeps its snapshot.';
+REVOKE ALL ON FUNCTION wbcache.run_task(name) FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
  * Statistics
  * --------------------------------------------------------------------------- */
 
@@ -756,8 +849,8 @@ CREATE VIEW wbcache.stat_worker AS
 		e.started_at, e.starts, e.flights_queued, e.flights_under_way
 	FROM wbcache.stat_worker_entries() e
 		LEFT JOIN pg_catalog.pg_database d ON d.oid = e.dbid;
-COMMENT ON VIEW wbcache.stat_worker IS 'the launcher, and the fetcher and the loaders of each database in wbcache.databases';
-COMMENT ON COLUMN wbcache.stat_worker.kind IS 'launcher: starts the others; fetcher: does all HTTP of a database; loader: runs SQL loaders, and writes the table tier';
+COMMENT ON VIEW wbcache.stat_worker IS 'the launcher, the fetcher and the loaders of each database in wbcache.databases, and the tasks that run';
+COMMENT ON COLUMN wbcache.stat_worker.kind IS 'launcher: starts the others; fetcher: does all HTTP of a database; loader: runs SQL loaders, writes the table tier, and starts tasks; task: one run of a task';
 COMMENT ON COLUMN wbcache.stat_worker.database IS 'database it serves; NULL for the launcher';
 COMMENT ON COLUMN wbcache.stat_worker.pid IS 'process; NULL: not running';
 COMMENT ON COLUMN wbcache.stat_worker.state IS 'running, or stopped: it is about to be started again';

@@ -118,13 +118,20 @@ parts_as_array(const WbcParts *parts)
 }
 
 /*
- * Throws unless the function is still there and the role may execute it.
+ * Throws unless the function and the role are still there, and the role may
+ * execute it.
  */
 void
 wbc_call_check_right(Oid function, Oid role)
 {
 	char	   *name = get_func_name(function);
 	AclResult	result;
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the role that the loader runs as does not exist any more"),
+				 errhint("Give the endpoint another owner with wbcache.alter_endpoint().")));
 
 	if (name == NULL)
 		ereport(ERROR,

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -118,6 +119,19 @@ wbc_compat_json_lexer(char *json, int len)
 #else
 	return makeJsonLexContextCstringLen(json, len,
 										GetDatabaseEncoding(), false);
+#endif
+}
+
+/* 18 runs a portal no more than once. */
+static inline void
+wbc_compat_portal_run(Portal portal, DestReceiver *receiver,
+					  QueryCompletion *completion)
+{
+#if PG_VERSION_NUM >= 180000
+	(void) PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion);
+#else
+	(void) PortalRun(portal, FETCH_ALL, true, true, receiver, receiver,
+					 completion);
 #endif
 }
 

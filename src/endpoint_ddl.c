@@ -16,15 +16,16 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "call.h"
 #include "endpoint_row.h"
 #include "endpoint_trigger.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server.h"
+#include "statement.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -273,8 +274,7 @@ check_privileges(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint)
 	"DELETE FROM wbcache.endpoint WHERE name OPERATOR(pg_catalog.=) $1"
 
 /*
- * Runs one of the statements above, as the owner of the table.  If it throws,
- * the end of the (sub)transaction gives the caller his identity back.
+ * Runs one of the statements above.
  */
 static void
 write_row(Relation table, const char *statement, int nparams,
@@ -282,8 +282,7 @@ write_row(Relation table, const char *statement, int nparams,
 {
 	Oid			types[WBC_ENDPOINT_COLUMNS];
 	char		nulls[WBC_ENDPOINT_COLUMNS];
-	Oid			user;
-	int			security;
+	WbcStatementScope scope;
 	uint64		written;
 
 	for (int i = 0; i < nparams; i++)
@@ -292,17 +291,10 @@ write_row(Relation table, const char *statement, int nparams,
 		nulls[i] = row->null[i] ? 'n' : ' ';
 	}
 
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(table->rd_rel->relowner,
-						   security | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(statement, nparams, types, row->value, nulls,
-							  false, 0) < 0)
-		elog(ERROR, "SPI_execute_with_args failed: %s", statement);
-	written = SPI_processed;
-	SPI_finish();
-	SetUserIdAndSecContext(user, security);
+	wbc_statement_begin(table->rd_rel->relowner, &scope);
+	written = wbc_statement_execute(statement, nparams, types, row->value,
+									nulls);
+	wbc_statement_end(&scope);
 
 	if (written != 1)
 		ereport(ERROR,

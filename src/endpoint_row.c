@@ -16,11 +16,11 @@
 #include <ctype.h>
 
 #include "access/htup_details.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "endpoint_row.h"
 #include "miscadmin.h"
+#include "statement.h"
 #include "ttl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -79,9 +79,7 @@ wbc_endpoint_row_type(WbcEndpointColumn column)
 Oid
 wbc_endpoint_row_table(void)
 {
-	Oid			schema = get_namespace_oid("wbcache", true);
-
-	return OidIsValid(schema) ? get_relname_relid("endpoint", schema) : InvalidOid;
+	return wbc_statement_table("endpoint");
 }
 
 /*

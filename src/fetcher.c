@@ -245,5 +245,7 @@ wbc_fetcher_main(Datum arg)
 								lengthof(events), wait_event);
 		ResetLatch(MyLatch);
 		wbc_http_run(http, answer_came, NULL);
+		if (wbc_memory_dirt_is_urgent())
+			wbc_worker_wake_loaders(MyDatabaseId);
 	}
 }

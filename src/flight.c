@@ -29,7 +29,7 @@
  * A lease is a flight that a client carries out: it is under way from the
  * beginning, holds the generations of that moment, and lands when the client's
  * set() commits.  The first who finds it overdue or outdated lands it as lost,
- * and it may be had again.
+ * and it may be had again; who finds no free flight does so for all leases.
  *
  * Everyone who waits holds a reference, and so does the table until landing.
  * Who drops the last one gives the flight back.  A waiter that leaves early,
@@ -246,12 +246,15 @@ make_flight(const WbcFlightAsk *ask, int *made)
 {
 	const WbcKey *key = ask->key;
 	int			l = wbc_flight_lane(key->dbid);
-	int			f = wbc_flights->free;
 	Line	   *line;
 	bool		found;
+	int			f;
 
 	if (l == NONE && ask->carrier != WBC_CARRIER_CLIENT)
 		return WBC_JOIN_NO_WORKER;
+	if (wbc_flights->free == NONE)
+		wbc_flight_lose_overdue(ask->now);
+	f = wbc_flights->free;
 	if (f == NONE)
 		return WBC_JOIN_FULL;
 	line = hash_search_with_hash_value(lines, key, line_hash(key, 0),

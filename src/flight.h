@@ -87,6 +87,8 @@ extern void wbc_flight_lose_lease(const WbcKey *key, uint64 lease);
 /* for the processes that carry flights out */
 extern int	wbc_flight_open_lane(Oid dbid, WbcCarrier carrier);
 extern void wbc_flight_close_lane(int lane);
+extern void wbc_flight_refuse(Oid dbid, WbcCarrier carrier,
+							  const WbcError *error);
 extern void wbc_flight_drop_lane(Oid dbid, const WbcError *error);
 extern int	wbc_flight_next(int lane, WbcCarrier carrier);
 extern void wbc_flight_hand_over(int flight, WbcCarrier carrier);

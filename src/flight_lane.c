@@ -182,32 +182,42 @@ is_idle(const Lane *lane)
 }
 
 /*
+ * A database's flights of this kind will not be carried out: lands those that
+ * wait with the error, unless somebody is there for them.  For the launcher,
+ * which alone starts such processes.
+ */
+void
+wbc_flight_refuse(Oid dbid, WbcCarrier carrier, const WbcError *error)
+{
+	WbcFlightResult failed = {.failed = true, .error = *error};
+	int			l;
+	int			f;
+
+	LWLockAcquire(wbc_flight_lock, LW_SHARED);
+	l = wbc_flight_lane(dbid);
+	if (l != NONE && has_carrier(&wbc_flights->lanes[l], carrier))
+		l = NONE;
+	LWLockRelease(wbc_flight_lock);
+
+	while (l != NONE && (f = wbc_flight_next(l, carrier)) != NONE)
+		wbc_flight_land(f, &failed);
+}
+
+/*
  * Nobody will carry out this database's flights any more: lands them all with
  * the error, and forgets the lane, unless somebody is still there.
  */
 void
 wbc_flight_drop_lane(Oid dbid, const WbcError *error)
 {
-	WbcFlightResult failed = {.failed = true};
-	bool		manned[WBC_CARRIERS];
 	int			l;
-	int			f;
-
-	failed.error = *error;
-	LWLockAcquire(wbc_flight_lock, LW_SHARED);
-	l = wbc_flight_lane(dbid);
-	for (int carrier = 0; l != NONE && carrier < WBC_CARRIERS; carrier++)
-		manned[carrier] = has_carrier(&wbc_flights->lanes[l], carrier);
-	LWLockRelease(wbc_flight_lock);
-	if (l == NONE)
-		return;
 
 	for (int carrier = 0; carrier < WBC_CARRIERS; carrier++)
-		while (!manned[carrier] && (f = wbc_flight_next(l, carrier)) != NONE)
-			wbc_flight_land(f, &failed);
+		wbc_flight_refuse(dbid, carrier, error);
 
 	LWLockAcquire(wbc_flight_lock, LW_EXCLUSIVE);
-	if (wbc_flights->lanes[l].dbid == dbid && is_idle(&wbc_flights->lanes[l]))
+	l = wbc_flight_lane(dbid);
+	if (l != NONE && is_idle(&wbc_flights->lanes[l]))
 		wbc_flights->lanes[l].dbid = InvalidOid;
 	LWLockRelease(wbc_flight_lock);
 }

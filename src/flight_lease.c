@@ -12,6 +12,7 @@
 #include "error.h"
 #include "flight.h"
 #include "flight_table.h"
+#include "guc.h"
 #include "memory.h"
 #include "stamp.h"
 
@@ -45,6 +46,24 @@ wbc_flight_lose(Line *line)
 		wbc_flight_forget_line(&flight->key);
 	(void) wbc_flight_drop_ref(f);
 	ConditionVariableBroadcast(&flight->landed);
+}
+
+/*
+ * Lands all leases that will not be used any more: there may be many whose keys
+ * nobody has asked for since, and every one takes the place of a flight.  Hold
+ * the lock.
+ */
+void
+wbc_flight_lose_overdue(TimestampTz now)
+{
+	for (int f = 0; f < wbc_guc_max_flights; f++)
+	{
+		const Flight *flight = &wbc_flights->flights[f];
+
+		if (wbc_flight_state(flight) == FLIGHT_UNDER_WAY &&
+			wbc_flight_is_lease_lost(flight, now))
+			wbc_flight_lose(wbc_flight_line(&flight->key));
+	}
 }
 
 /*

@@ -109,5 +109,6 @@ extern int	wbc_flight_lane(Oid dbid);
 extern void wbc_flight_enqueue(int f);
 extern bool wbc_flight_is_lease_lost(const Flight *flight, TimestampTz now);
 extern void wbc_flight_lose(Line *line);
+extern void wbc_flight_lose_overdue(TimestampTz now);
 
 #endif							/* WBC_FLIGHT_TABLE_H */

@@ -31,6 +31,7 @@
 #include "flight.h"
 #include "guc.h"
 #include "launcher.h"
+#include "load.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -55,6 +56,7 @@ typedef enum Complaint
 {
 	COMPLAINT_NONE,
 	COMPLAINT_MISSING,
+	COMPLAINT_CLOSED,
 	COMPLAINT_NO_SLOT
 } Complaint;
 
@@ -83,10 +85,11 @@ static List *charges = NIL;		/* of Charge *, in TopMemoryContext */
 
 /*
  * Scans pg_database: without a database of our own, a process can't count on
- * its indexes.
+ * its indexes.  *open: does it accept connections?  A DROP DATABASE that was
+ * interrupted leaves one that doesn't, with a limit of -2.
  */
 static Oid
-find_database(const char *name)
+find_database(const char *name, bool *open)
 {
 	Oid			dbid = InvalidOid;
 	Relation	catalog;
@@ -100,8 +103,10 @@ find_database(const char *name)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (strcmp(NameStr(database->datname), name) == 0)
-			dbid = database->oid;
+		if (strcmp(NameStr(database->datname), name) != 0)
+			continue;
+		dbid = database->oid;
+		*open = database->datallowconn && database->datconnlimit >= -1;
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -255,6 +260,11 @@ complain(Charge *charge, Complaint complaint, WbcWorkerKind kind)
 					(errmsg("database \"%s\" in wbcache.databases does not exist; it will be served when it does",
 							charge->name)));
 			break;
+		case COMPLAINT_CLOSED:
+			ereport(LOG,
+					(errmsg("database \"%s\" in wbcache.databases does not accept connections; it will be served when it does",
+							charge->name)));
+			break;
 		case COMPLAINT_NO_SLOT:
 			ereport(LOG,
 					(errmsg("no worker slot is free for the wbcache %s of database \"%s\"; trying again every 5 s",
@@ -306,6 +316,18 @@ man(const Charge *charge, Post *post, TimestampTz now, TimestampTz *next_look)
 	return true;
 }
 
+/* Is its fetcher not to be started yet, as while somebody drops it? */
+static bool
+is_held(const Charge *charge, TimestampTz now)
+{
+	WbcWorker	worker;
+
+	if (charge->posts[0].slot < 0)
+		return false;
+	wbc_worker_read(charge->posts[0].slot, &worker);
+	return worker.not_before > now;
+}
+
 /* Does every worker run that should, and no other? */
 static bool
 is_complete(const Charge *charge)
@@ -317,10 +339,25 @@ is_complete(const Charge *charge)
 
 		if (post->slot >= 0)
 			wbc_worker_read(post->slot, &worker);
-		if ((worker.pid != 0) != (i <= wbc_guc_loaders))
+		if (i > wbc_guc_loaders ? post->slot >= 0 : worker.pid == 0)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Without loaders nothing waits for one: what was asked for before there were
+ * none left, or is handed over by the fetcher, is refused.
+ */
+static void
+refuse_loads(const Charge *charge)
+{
+	WbcError	error;
+
+	if (wbc_guc_loaders > 0 || !OidIsValid(charge->dbid))
+		return;
+	wbc_load_no_process(&error);
+	wbc_flight_refuse(charge->dbid, WBC_CARRIER_LOADER, &error);
 }
 
 /*
@@ -330,19 +367,26 @@ is_complete(const Charge *charge)
 static void
 look_after(Charge *charge, TimestampTz now)
 {
+	bool		open = false;
 	Oid			dbid;
 
 	charge->next_look = now + RETRY_INTERVAL;
+	refuse_loads(charge);
 	if (is_complete(charge))
 		return;
 
-	dbid = find_database(charge->name);
+	dbid = find_database(charge->name, &open);
 	if (OidIsValid(charge->dbid) && dbid != charge->dbid && !give_up(charge))
 		return;
 	charge->dbid = dbid;
 	if (!OidIsValid(dbid))
 	{
 		complain(charge, COMPLAINT_MISSING, WBC_WORKER_FETCHER);
+		return;
+	}
+	if (!open && !is_held(charge, now))
+	{
+		complain(charge, COMPLAINT_CLOSED, WBC_WORKER_FETCHER);
 		return;
 	}
 	if (!wbc_flight_reserve_lane(dbid))

@@ -45,6 +45,18 @@ typedef enum Course
 } Course;
 
 /*
+ * What is wrong where no process runs loaders.
+ */
+void
+wbc_load_no_process(WbcError *error)
+{
+	wbc_error_set(error, WBC_ERRCODE_NO_WORKER,
+				  "no process runs SQL loaders in this database");
+	wbc_error_hint(error,
+				   "Set wbcache.loaders above 0 and reload the configuration.");
+}
+
+/*
  * How the value of a key is made by its endpoint's loader.
  */
 static void

@@ -4,7 +4,8 @@
  *	  The background workers that run SQL.
  *
  * Layer 5.  One loop: a flight for an SQL loader, if there is one; else a batch
- * of what the table tier has to get; else sleep on the latch.  What users wait
+ * of what the table tier has to get; else a look at the tasks, which run in
+ * processes of their own; else sleep on the latch.  What users wait
  * for always goes first, except that a batch is written before each flight
  * while values come faster than that, and memory would lose them.
  *
@@ -31,6 +32,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procsignal.h"
+#include "task_clock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -131,6 +133,7 @@ wbc_loader_main(Datum arg)
 		TimestampTz now;
 		TimestampTz next;
 		TimestampTz next_push;
+		TimestampTz next_task;
 
 		CHECK_FOR_INTERRUPTS();
 		if (ShutdownRequestPending)
@@ -151,10 +154,12 @@ wbc_loader_main(Datum arg)
 		now = GetCurrentTimestamp();
 		if (wbc_writeback_run(now, &next))
 			continue;
+		wbc_task_clock_run(now, &next_task);
 
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 time_to_sleep(now, Min(next, next_push)), wbc_compat_wait_event("WbcacheLoader"));
+						 time_to_sleep(now, Min(next, Min(next_task, next_push))),
+						 wbc_compat_wait_event("WbcacheLoader"));
 		ResetLatch(MyLatch);
 	}
 }

@@ -23,9 +23,10 @@
  * it.  The slot holds one pin.  Nothing between a pin and its unpin may throw,
  * unless the caller sees to the unpin.
  *
- * A slot is dirty until a loader has taken its entry to write it into the table
- * tier.  Dirty ones are evicted only where nothing else is left: then the value
- * is lost to the table tier, which costs a fetch later.
+ * A slot is dirty until the transaction that wrote its entry into the table tier
+ * has committed.  Dirty ones are evicted only where nothing else is left: then
+ * the value is lost to the table tier, which costs a fetch later.  Nothing is
+ * dirty on a standby, where there is no table tier.
  *
  * Making room is the business of memory_room.c.
  *
@@ -33,6 +34,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "compat.h"
 #include "guc.h"
 #include "key.h"
@@ -447,7 +449,7 @@ put_in_slot(uint32 b, int s, dsa_pointer pointer, bool dirty)
 {
 	wbc_memory_buckets[b].tag[s] = tag_of(wbc_memory_entry(pointer)->hash);
 	wbc_memory_buckets[b].unit[s] = UNIT_OF_POINTER(pointer);
-	if (dirty)
+	if (dirty && !RecoveryInProgress())
 		set_dirty(b, s);
 	(void) pg_atomic_fetch_add_u64(&wbc_memory->entries, 1);
 	(void) pg_atomic_fetch_add_u64(&wbc_memory->stores, 1);
@@ -530,7 +532,8 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 		{
 			pg_atomic_write_u64(&entry->hard_expires_at, Max(hard, longer));
 			pg_atomic_write_u64(&entry->refresh_at, refresh_at);
-			set_dirty(b, s);
+			if (!RecoveryInProgress())
+				set_dirty(b, s);
 		}
 	}
 	LWLockRelease(wbc_memory_lock(b));
@@ -570,30 +573,30 @@ wbc_memory_count_dirty(void)
 }
 
 /*
- * Is so much of a well-filled memory dirty that entries may soon have to go
- * before they are written?  An eighth: then hardly a bucket is dirty all over.
+ * Is so much dirty that entries may soon have to go before they are written?
+ * With a sixteenth of the slots there is one in two buckets, and 9 in one bucket
+ * are as good as never; but large values fill the memory before the slots.
  */
 bool
 wbc_memory_dirt_is_urgent(void)
 {
-	uint64		entries = pg_atomic_read_u64(&wbc_memory->entries);
-	uint64		slots = (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
+	uint64		dirty = pg_atomic_read_u64(&wbc_memory->dirty);
 
-	return pg_atomic_read_u64(&wbc_memory->dirty) > entries / 8 &&
-		(entries > slots / 2 ||
+	return dirty > wbc_memory_count_slots() / 16 ||
+		(dirty > pg_atomic_read_u64(&wbc_memory->entries) / 8 &&
 		 pg_atomic_read_u64(&wbc_memory->used) > wbc_memory->dsa_size / 2);
 }
 
 /*
- * Takes dirty entries of a database out of one bucket: they are clean then, and
- * pinned for the caller.  Returns how many.
+ * Pins the dirty entries of a database in one bucket for the caller.  Returns
+ * how many.
  */
 static int
 collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 {
 	int			n = 0;
 
-	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
+	LWLockAcquire(wbc_memory_lock(b), LW_SHARED);
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
 	{
 		WbcEntry   *entry;
@@ -603,7 +606,6 @@ collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 		entry = wbc_memory_entry_in(&wbc_memory_buckets[b], s);
 		if (entry->dbid != dbid)
 			continue;
-		set_clean(b, s);
 		(void) pg_atomic_fetch_add_u32(&entry->refs, 1);
 		out[n].entry = entry;
 		out[n].pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
@@ -615,9 +617,10 @@ collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 }
 
 /*
- * Takes dirty entries of a database, up to max, starting at the bucket *cursor,
- * which moves on; all was seen when it is back at 0.  The caller unpins them.
- * What is pinned can't be evicted, so that it must be a small part of all.
+ * Collects dirty entries of a database, up to max, starting at the bucket
+ * *cursor, which moves on; all was seen when it is back at 0.  They stay dirty
+ * until wbc_memory_mark_clean(); the caller unpins them.  What is pinned can't
+ * be evicted, so that it must be a small part of all.
  */
 int
 wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
@@ -643,11 +646,11 @@ wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
 }
 
 /*
- * What was collected could not be written: it is dirty again, if it is still
- * there.
+ * The table tier has this entry, with this hard expiry.  If it is still there,
+ * and was not extended meanwhile, it is clean.
  */
 void
-wbc_memory_mark_dirty(const WbcEntry *entry)
+wbc_memory_mark_clean(const WbcEntry *entry, TimestampTz hard_expires_at)
 {
 	uint32		b = bucket_of(entry->hash);
 	WbcKey		key;
@@ -656,8 +659,9 @@ wbc_memory_mark_dirty(const WbcEntry *entry)
 	wbc_memory_key(entry, &key);
 	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
 	s = find_slot(&wbc_memory_buckets[b], &key);
-	if (s >= 0 && wbc_memory_entry_in(&wbc_memory_buckets[b], s) == entry)
-		set_dirty(b, s);
+	if (s >= 0 && wbc_memory_entry_in(&wbc_memory_buckets[b], s) == entry &&
+		wbc_entry_hard_expires_at(entry) == hard_expires_at)
+		set_clean(b, s);
 	LWLockRelease(wbc_memory_lock(b));
 }
 
@@ -665,7 +669,7 @@ void
 wbc_memory_info(WbcMemoryInfo *info)
 {
 	info->size = wbc_memory->size;
-	info->slots = (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
+	info->slots = wbc_memory_count_slots();
 	info->used = pg_atomic_read_u64(&wbc_memory->used);
 	info->entries = pg_atomic_read_u64(&wbc_memory->entries);
 	info->stores = pg_atomic_read_u64(&wbc_memory->stores);

@@ -173,7 +173,8 @@ extern uint64 wbc_memory_count_dirty(void);
 extern bool wbc_memory_dirt_is_urgent(void);
 extern int	wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out,
 									 int max);
-extern void wbc_memory_mark_dirty(const WbcEntry *entry);
+extern void wbc_memory_mark_clean(const WbcEntry *entry,
+								  TimestampTz hard_expires_at);
 
 extern void wbc_memory_info(WbcMemoryInfo *info);
 

@@ -71,6 +71,12 @@ wbc_memory_entry_in(const Bucket *bucket, int s)
 	return wbc_memory_entry(POINTER_OF_UNIT(bucket->unit[s]));
 }
 
+static inline uint64
+wbc_memory_count_slots(void)
+{
+	return (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
+}
+
 /* Hold the partition lock in these. */
 static inline bool
 wbc_memory_is_dirty(uint32 b, int s)

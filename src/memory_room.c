@@ -83,13 +83,15 @@ sweep_bucket(uint32 b, const Sweep *sweep)
 
 /*
  * Is what is dirty few enough to be spared?  Where nobody writes the table
- * tier, as on a standby, soon everything is dirty.
+ * tier, soon everything is dirty.
  */
 bool
 wbc_memory_can_spare_dirty(void)
 {
-	return pg_atomic_read_u64(&wbc_memory->dirty) <
-		pg_atomic_read_u64(&wbc_memory->entries) / 2;
+	uint64		dirty = pg_atomic_read_u64(&wbc_memory->dirty);
+
+	return dirty < pg_atomic_read_u64(&wbc_memory->entries) / 2 ||
+		dirty < wbc_memory_count_slots() / 8;
 }
 
 /*

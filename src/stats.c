@@ -208,10 +208,28 @@ wbcache_stat_memory_counters(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static WbcCarrier
-carrier_of(WbcWorkerKind kind)
+/*
+ * What workers of this kind have to do, and do; nothing for those that carry no
+ * flights.
+ */
+static void
+count_flights(const WbcWorker *worker, int *queued, int *under_way)
 {
-	return kind == WBC_WORKER_FETCHER ? WBC_CARRIER_FETCHER : WBC_CARRIER_LOADER;
+	*queued = *under_way = 0;
+	switch (worker->kind)
+	{
+		case WBC_WORKER_FETCHER:
+			wbc_flight_count_of(worker->dbid, WBC_CARRIER_FETCHER, queued,
+								under_way);
+			break;
+		case WBC_WORKER_LOADER:
+			wbc_flight_count_of(worker->dbid, WBC_CARRIER_LOADER, queued,
+								under_way);
+			break;
+		case WBC_WORKER_LAUNCHER:
+		case WBC_WORKER_TASK:
+			break;
+	}
 }
 
 Datum
@@ -223,15 +241,13 @@ wbcache_stat_worker_entries(PG_FUNCTION_ARGS)
 	for (int i = 0; i < WBC_WORKERS_MAX; i++)
 	{
 		WbcWorker	worker;
-		int			queued = 0;
-		int			under_way = 0;
+		int			queued;
+		int			under_way;
 
 		wbc_worker_read(i, &worker);
 		if (!worker.in_use)
 			continue;
-		if (OidIsValid(worker.dbid))
-			wbc_flight_count_of(worker.dbid, carrier_of(worker.kind),
-								&queued, &under_way);
+		count_flights(&worker, &queued, &under_way);
 		add_text(&row, wbc_worker_kind_name(worker.kind));
 		add(&row, ObjectIdGetDatum(worker.dbid));
 		if (worker.pid != 0)

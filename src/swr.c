@@ -1,44 +1,32 @@
 /*-------------------------------------------------------------------------
  *
  * swr.c
- *	  The read path: fresh from memory, stale while it is refreshed, or a
- *	  wait for a flight.
+ *	  The read path: fresh from memory, or stale while it is refreshed.
  *
- * Layer 4.  Called by the SQL functions in read.c.
+ * Layer 4.  Called by the SQL functions in read.c.  What memory can't answer is
+ * the business of swr_miss.c.
  *
  * A read holds at most one pin and takes at most one lock at a time, but for
- * look_again(), which runs under the flight lock.  What was pinned is copied
- * and unpinned before anything can throw.
- *
- * Who waits holds a reference to the flight.  All waiting is inside one
- * PG_ENSURE_ERROR_CLEANUP block, so that the reference is given back on
- * errors, cancel, and the end of the session alike; the flight goes on
- * without this reader.
+ * wbc_swr_look_again(), which runs under the flight lock.  What was pinned is
+ * copied and unpinned before anything can throw.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "call.h"
-#include "commands/dbcommands.h"
-#include "error.h"
 #include "flight.h"
 #include "guc.h"
 #include "key.h"
-#include "load.h"
 #include "memory.h"
 #include "metrics.h"
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
 #include "stamp.h"
-#include "storage/ipc.h"
 #include "swr.h"
-#include "table.h"
-#include "utils/builtins.h"
-#include "utils/memutils.h"
+#include "swr_parts.h"
 #include "utils/timestamp.h"
-#include "worker.h"
 
 /*
  * For so long nobody else asks for a refresh that one reader has asked for.
@@ -46,9 +34,6 @@
  * lost, another one is made after this time.
  */
 #define REFRESH_CLAIM	(1 * USECS_PER_SEC)
-
-/* Rounds of "look, then find it isn't needed" before a flight is insisted on. */
-#define ROUNDS_MAX	16
 
 /* What a look into the memory tier says. */
 typedef enum Look
@@ -58,20 +43,6 @@ typedef enum Look
 	LOOK_MISS,
 	LOOK_FAILURE				/* the fetch failed a moment ago */
 } Look;
-
-static WbcEndpointMetrics *
-counters(const WbcRead *read)
-{
-	return wbc_metrics_endpoint(read->route.endpoint->metrics);
-}
-
-/* Where the value comes from when it isn't there. */
-static WbcSource
-source_of(const WbcRead *read)
-{
-	return OidIsValid(read->loader) ? WBC_SOURCE_LOADER :
-		wbc_endpoint_source(read->route.endpoint);
-}
 
 static void
 start_read(WbcRead *read, TimestampTz now)
@@ -143,7 +114,7 @@ wbc_swr_check_lease(const WbcRead *read)
 				 errmsg("permission denied to write keys of endpoint \"%s\"",
 						name),
 				 errhint("Ask the endpoint's owner to add your role to its writers.")));
-	if (source_of(read) != WBC_SOURCE_NONE)
+	if (wbc_swr_source(read) != WBC_SOURCE_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("endpoint \"%s\" gets its values itself", name),
@@ -185,31 +156,38 @@ wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
  */
 
 /*
- * Was the entry made for the endpoint that the key belongs to now?  Its stripe
- * is among the first four; see wbc_endpoint_stamp().
+ * Do these stripes, of an entry or a row, say that it was made for the endpoint
+ * that the key belongs to now?  Its stripe is among the first four; see
+ * wbc_endpoint_stamp().
  */
 static bool
-is_of_endpoint(const WbcEntry *entry, const WbcEndpoint *endpoint)
+is_of_endpoint(int n, const uint32 *stripes, const WbcEndpoint *endpoint)
 {
-	const uint32 *stripes = wbc_entry_stripes(entry);
-
-	for (int i = Min(4, entry->nstripes) - 1; i >= 0; i--)
+	for (int i = Min(4, n) - 1; i >= 0; i--)
 		if (stripes[i] == endpoint->stripe)
 			return true;
 	return false;
+}
+
+/*
+ * Is a value with these stripes for this read, and did its transaction not
+ * invalidate it?
+ */
+bool
+wbc_swr_is_for(const WbcRead *read, int n, const uint32 *stripes)
+{
+	return is_of_endpoint(n, stripes, read->route.endpoint) &&
+		!wbc_pending_touches(&read->key, n, stripes);
 }
 
 static Look
 judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 {
 	const WbcEntry *entry = found->entry;
-	const WbcEndpoint *endpoint = read->route.endpoint;
 	bool		current;
 
 	if (wbc_entry_hard_expires_at(entry) <= now ||
-		!is_of_endpoint(entry, endpoint) ||
-		wbc_pending_touches(&read->key, entry->nstripes,
-							wbc_entry_stripes(entry)))
+		!wbc_swr_is_for(read, entry->nstripes, wbc_entry_stripes(entry)))
 		return LOOK_MISS;
 
 	current = wbc_entry_is_current(entry);
@@ -218,7 +196,7 @@ judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 	if (current)
 		return entry->soft_expires_at > now ? LOOK_FRESH : LOOK_STALE;
 
-	switch (endpoint->on_invalidate)
+	switch (read->route.endpoint->on_invalidate)
 	{
 		case WBC_ON_INVALIDATE_EXPIRE:
 			return LOOK_STALE;
@@ -267,8 +245,8 @@ copy_value(WbcRead *read, const WbcEntry *entry)
 /*
  * Makes a pinned value the answer.  Leaves the pin to the caller.
  */
-static void
-take_value(WbcRead *read, dsa_pointer pointer, TimestampTz now, bool unpin)
+void
+wbc_swr_take_value(WbcRead *read, dsa_pointer pointer, TimestampTz now, bool unpin)
 {
 	const WbcEntry *entry = wbc_memory_entry(pointer);
 	bool		copied = copy_value(read, entry);
@@ -285,23 +263,26 @@ take_value(WbcRead *read, dsa_pointer pointer, TimestampTz now, bool unpin)
 }
 
 /* For a read whose error has just been filled in. */
-static void
-mark_failed(WbcRead *read)
+void
+wbc_swr_mark_failed(WbcRead *read)
 {
 	read->failed = true;
-	wbc_metrics_count(&counters(read)->errors);
+	wbc_metrics_count(&wbc_swr_counters(read)->errors);
 }
 
 static void
-take_failure(WbcRead *read, const WbcFound *found, TimestampTz now)
+take_failure(WbcRead *read, const WbcFound *found)
 {
 	memcpy(&read->error, wbc_entry_value(found->entry), sizeof(WbcError));
 	wbc_memory_unpin(found->pointer);
-	mark_failed(read);
+	wbc_swr_mark_failed(read);
 }
 
-static WbcFlightAsk
-make_ask(const WbcRead *read)
+/*
+ * What a read asks of the flights.
+ */
+WbcFlightAsk
+wbc_swr_ask(const WbcRead *read)
 {
 	WbcFlightAsk ask = {
 		.key = &read->key,
@@ -311,7 +292,7 @@ make_ask(const WbcRead *read)
 		.ad_hoc.hard_ttl = read->route.endpoint->hard_ttl
 	};
 
-	switch (source_of(read))
+	switch (wbc_swr_source(read))
 	{
 		case WBC_SOURCE_SERVER:
 			ask.carrier = WBC_CARRIER_FETCHER;
@@ -336,9 +317,14 @@ static void
 ask_for_refresh(WbcRead *read)
 {
 	WbcCoalescerMetrics *coalescer = wbc_metrics_coalescer();
-	WbcFlightAsk ask = make_ask(read);
+	WbcFlightAsk ask = wbc_swr_ask(read);
 	int			none;
 
+	if (ask.carrier == WBC_CARRIER_LOADER && wbc_guc_loaders == 0)
+	{
+		read->note = "no refresh: no process runs SQL loaders";
+		return;
+	}
 	switch (wbc_flight_join(&ask, &none))
 	{
 		case WBC_JOIN_STARTED:
@@ -364,8 +350,8 @@ ask_for_refresh(WbcRead *read)
 /*
  * The flight that was made is this client's to carry out.
  */
-static void
-take_lease(WbcRead *read)
+void
+wbc_swr_take_lease(WbcRead *read)
 {
 	read->lease = wbc_flight_lease(read->flight);
 	wbc_flight_leave(read->flight);
@@ -378,7 +364,7 @@ take_lease(WbcRead *read)
 static void
 try_lease(WbcRead *read)
 {
-	WbcFlightAsk ask = make_ask(read);
+	WbcFlightAsk ask = wbc_swr_ask(read);
 	WbcStamp	stamp;
 
 	wbc_endpoint_stamp(&read->key, &read->route, &stamp);
@@ -388,7 +374,7 @@ try_lease(WbcRead *read)
 	switch (wbc_flight_join(&ask, &read->flight))
 	{
 		case WBC_JOIN_STARTED:
-			take_lease(read);
+			wbc_swr_take_lease(read);
 			break;
 		case WBC_JOIN_JOINED:
 			wbc_flight_leave(read->flight);
@@ -401,420 +387,32 @@ try_lease(WbcRead *read)
 	}
 }
 
-static void
-answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
+/*
+ * For a stale answer: lets its value be refreshed.  "claimed" says that this
+ * read is the one to ask for that.
+ */
+void
+wbc_swr_see_to_refresh(WbcRead *read, bool claimed)
 {
-	bool		refresh = source_of(read) != WBC_SOURCE_NONE &&
-		wbc_memory_claim_refresh(found->entry, now, now + REFRESH_CLAIM);
-
-	read->status = WBC_STATUS_STALE;
-	take_value(read, found->pointer, now, true);
-	read->ttl = Min(read->ttl, 0);	/* what was invalidated may have time left */
-	wbc_metrics_count(&counters(read)->stale);
-	if (refresh)
+	if (wbc_swr_source(read) != WBC_SOURCE_NONE && claimed)
 		ask_for_refresh(read);
-	else if (source_of(read) != WBC_SOURCE_NONE)
+	else if (wbc_swr_source(read) != WBC_SOURCE_NONE)
 		read->note = "a refresh is under way or was tried a moment ago";
 	else if (read->lease_time > 0)
 		try_lease(read);
 }
 
-/*
- * Makes an entry the answer, unless it was judged to be a miss.  Takes over the
- * pin if it does.
- */
-static bool
-answer_with(WbcRead *read, Look judgement, const WbcFound *found,
-			TimestampTz now)
-{
-	switch (judgement)
-	{
-		case LOOK_FRESH:
-			read->status = WBC_STATUS_HIT;
-			take_value(read, found->pointer, now, true);
-			wbc_metrics_count(&counters(read)->hits);
-			return true;
-		case LOOK_STALE:
-			answer_stale(read, found, now);
-			return true;
-		case LOOK_FAILURE:
-			take_failure(read, found, now);
-			return true;
-		case LOOK_MISS:
-			break;
-	}
-	return false;
-}
-
-/*
- * Answers from memory if that is possible.
- */
-static bool
-answer_from_memory(WbcRead *read, TimestampTz now)
-{
-	WbcFound	found;
-	Look		judgement = look(read, now, &found);
-
-	return answer_with(read, judgement, &found, now);
-}
-
-/*
- * Answers from the table tier if that is possible; the value is in memory
- * then.
- */
-static bool
-answer_from_table(WbcRead *read, TimestampTz now)
-{
-	WbcEntryParts parts;
-	WbcTableRow row;
-	WbcFound	found;
-	Look		judgement;
-
-	if (!wbc_table_find(&read->key, &row) || row.hard_expires_at <= now ||
-		!wbc_stamp_is_current(&read->key, &row.stamp))
-		return false;
-
-	wbc_table_parts(&read->key, &row, &parts);
-	found.pointer = wbc_memory_build(&parts);
-	if (!DsaPointerIsValid(found.pointer))
-		return false;
-	found.entry = wbc_memory_entry(found.pointer);
-	(void) wbc_memory_store(found.pointer, false);
-
-	judgement = judge(read, &found, now);
-	if (judgement == LOOK_MISS)
-		wbc_memory_unpin(found.pointer);
-	read->from_table = judgement != LOOK_MISS;
-	return answer_with(read, judgement, &found, now);
-}
-
-/* ----------------------------------------------------------------
- * Misses
- * ----------------------------------------------------------------
- */
-
 static void
-fail_for_want_of_commit(WbcRead *read)
+answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
 {
-	wbc_error_set(&read->error, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				  "endpoint \"%s\" was changed by this transaction",
-				  NameStr(read->route.endpoint->name));
-	wbc_error_detail(&read->error,
-					 "Values are fetched by definitions that are committed.");
-	wbc_error_hint(&read->error, "Commit before reading its keys.");
-	mark_failed(read);
-}
+	bool		claimed = wbc_swr_source(read) != WBC_SOURCE_NONE &&
+		wbc_memory_claim_refresh(found->entry, now, now + REFRESH_CLAIM);
 
-/*
- * Finds out whether the cache can be believed for this read.  Returns whether
- * it was this transaction that has invalidated the key.
- */
-static bool
-find_bypass(WbcRead *read)
-{
-	WbcStamp	stamp;
-	bool		own;
-
-	if (OidIsValid(read->loader))
-		wbc_generation_stamp_private(&read->key, &stamp);
-	else
-		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-	wbc_stamp_take(&read->key, &stamp);
-
-	own = wbc_pending_touches(&read->key, stamp.n, stamp.stripe) ||
-		wbc_pending_value(&read->key) != NULL;
-	read->bypass = own || wbc_generation_stamp_in_progress(&stamp);
-	if (own)
-		read->note = "this transaction has invalidated it";
-	else if (read->bypass)
-		read->note = "an invalidation is being committed";
-	return own;
-}
-
-/*
- * Answers a read of a key that this transaction has itself invalidated: with
- * what it has set since, or what the loader makes of its changes.
- */
-static bool
-answer_from_transaction(WbcRead *read)
-{
-	const WbcPendingValue *pending = wbc_pending_value(&read->key);
-
-	if (pending != NULL)
-	{
-		read->value = cstring_to_text_with_len(pending->value,
-											   pending->value_len);
-		read->ttl = pending->soft_ttl;
-		read->note = "set by this transaction";
-	}
-	else if (source_of(read) == WBC_SOURCE_LOADER)
-	{
-		read->value = wbc_load_in_transaction(&read->key, &read->route,
-											  read->loader);
-		read->note = "this transaction has invalidated it; its loader ran here, and nothing was stored";
-	}
-	else
-		return false;
-
-	read->status = WBC_STATUS_BYPASS;
-	wbc_metrics_count(&counters(read)->bypasses);
-	return true;
-}
-
-/*
- * The cache has nothing for this read.  Answers it if no flight is needed for
- * that; else it is known now which flights may be joined.
- */
-static bool
-answer_without_flight(WbcRead *read)
-{
-	if (find_bypass(read) && answer_from_transaction(read))
-		return true;
-	if (!read->bypass && answer_from_table(read, read->asked_at))
-		return true;
-	if (source_of(read) != WBC_SOURCE_NONE && read->route.endpoint->uncommitted)
-	{
-		fail_for_want_of_commit(read);
-		return true;
-	}
-	return false;
-}
-
-/*
- * There is no value, and nowhere to get one from.
- */
-static void
-answer_nothing(WbcRead *read)
-{
-	read->status = read->bypass ? WBC_STATUS_BYPASS : WBC_STATUS_MISS;
-	if (!read->bypass)
-		read->note = "the endpoint has no source; nothing was set";
-	wbc_metrics_count(read->bypass ? &counters(read)->bypasses :
-					  &counters(read)->misses);
-}
-
-/*
- * Between this reader's look and its call of wbc_flight_join() a flight may
- * have landed.  Called under the flight lock; doesn't throw.
- */
-static bool
-look_again(void *arg)
-{
-	const WbcRead *read = arg;
-	WbcFound	found;
-
-	if (look(read, read->asked_at, &found) == LOOK_MISS)
-		return true;
-	wbc_memory_unpin(found.pointer);
-	return false;
-}
-
-/*
- * Nobody serves this database.  If a fetcher is about to, returns true.
- */
-static bool
-expect_worker(void)
-{
-	if (!wbc_guc_lists_database(get_database_name(MyDatabaseId)) ||
-		!wbc_flight_reserve_lane(MyDatabaseId))
-		return false;
-	wbc_worker_wake_launcher();
-	return true;
-}
-
-static void
-fail_for_want_of_room(WbcRead *read)
-{
-	wbc_error_set(&read->error, WBC_ERRCODE_TOO_MANY_FLIGHTS,
-				  "too many fetches are under way");
-	wbc_error_hint(&read->error, "Try again, or raise wbcache.max_flights.");
-	mark_failed(read);
-}
-
-static void
-fail_for_want_of_worker(WbcRead *read)
-{
-	wbc_error_set(&read->error, WBC_ERRCODE_NO_WORKER,
-				  "no wbcache worker serves this database");
-	wbc_error_hint(&read->error,
-				   "Add the database to wbcache.databases and reload the configuration.");
-	mark_failed(read);
-}
-
-/*
- * Joins or makes the flight that will answer this read, or finds that memory
- * can answer it after all, or fails.
- */
-static void
-board(WbcRead *read)
-{
-	WbcCoalescerMetrics *coalescer = wbc_metrics_coalescer();
-	WbcFlightAsk ask = make_ask(read);
-	WbcStamp	stamp;
-
-	if (ask.carrier == WBC_CARRIER_CLIENT)
-	{
-		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-		wbc_stamp_take(&read->key, &stamp);
-		ask.stamp = &stamp;
-	}
-	ask.will_wait = true;
-	ask.must_start_later = read->bypass;
-	ask.arg = read;
-	for (int round = 0;; round++)
-	{
-		ask.still_needed = read->bypass || round >= ROUNDS_MAX ? NULL : look_again;
-		switch (wbc_flight_join(&ask, &read->flight))
-		{
-			case WBC_JOIN_STARTED:
-				if (ask.carrier == WBC_CARRIER_CLIENT)
-				{
-					take_lease(read);
-					answer_nothing(read);
-					return;
-				}
-				read->started_flight = true;
-				wbc_metrics_count(&coalescer->total_requests);
-				wbc_metrics_wait_begins();
-				return;
-			case WBC_JOIN_JOINED:
-				wbc_metrics_count(&coalescer->total_requests);
-				wbc_metrics_count(&coalescer->coalesced_requests);
-				wbc_metrics_wait_begins();
-				return;
-			case WBC_JOIN_NOT_NEEDED:
-				if (answer_from_memory(read, read->asked_at))
-					return;
-				if (ask.join_only || read->bypass || round >= ROUNDS_MAX)
-				{
-					answer_nothing(read);
-					return;
-				}
-				break;
-			case WBC_JOIN_NO_WORKER:
-				if (round < ROUNDS_MAX && expect_worker())
-					break;
-				fail_for_want_of_worker(read);
-				return;
-			case WBC_JOIN_FULL:
-				fail_for_want_of_room(read);
-				return;
-		}
-	}
-}
-
-static void
-fail_to_land(WbcRead *read, TimestampTz now)
-{
-	WbcError   *error = &read->error;
-	TimestampTz took_off_at = wbc_flight_took_off_at(read->flight);
-
-	if (source_of(read) == WBC_SOURCE_NONE)
-		wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
-					  "no value from the holder of the lease within %d ms",
-					  wbc_guc_max_wait);
-	else if (source_of(read) == WBC_SOURCE_SERVER)
-		wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
-					  "no answer from server \"%s\" within %d ms",
-					  NameStr(read->route.endpoint->server), wbc_guc_max_wait);
-	else
-		wbc_error_set(error, WBC_ERRCODE_WAIT_TIMEOUT,
-					  "no answer from the loader within %d ms",
-					  wbc_guc_max_wait);
-	if (took_off_at != 0)
-		wbc_error_detail(error, "The fetch has been under way for %ld ms.",
-						 TimestampDifferenceMilliseconds(took_off_at, now));
-	else
-		wbc_error_detail(error, "The fetch has not started yet.");
-	wbc_error_hint(error, "Try again: the fetch goes on. To wait longer, raise wbcache.max_wait.");
-	mark_failed(read);
-}
-
-static void
-count_arrival(WbcRead *read)
-{
-	if (read->bypass)
-	{
-		read->status = WBC_STATUS_BYPASS;
-		wbc_metrics_count(&counters(read)->bypasses);
-	}
-	else if (read->started_flight)
-	{
-		read->status = WBC_STATUS_MISS;
-		wbc_metrics_count(&counters(read)->misses);
-	}
-	else
-	{
-		read->status = WBC_STATUS_COLLAPSED;
-		wbc_metrics_count(&counters(read)->collapsed);
-	}
-}
-
-static void
-leave(WbcRead *read)
-{
-	wbc_flight_leave(read->flight);
-	read->flight = -1;
-	wbc_metrics_wait_ends(read->waited);
-}
-
-/*
- * Waits for the flight this read is on, and takes its result.
- */
-static void
-arrive(WbcRead *read)
-{
-	bool		landed = wbc_flight_wait(read->flight, read->deadline);
-	TimestampTz now = GetCurrentTimestamp();
-
-	read->waited = now - read->asked_at;
-	if (!landed)
-		fail_to_land(read, now);
-	else
-	{
-		const WbcFlightResult *result = wbc_flight_result(read->flight);
-
-		if (result->failed &&
-			result->error.sqlstate == WBC_ERRCODE_LEASE_LOST)
-		{
-			read->lease_lost = true;
-			answer_nothing(read);
-		}
-		else if (result->failed)
-		{
-			read->error = result->error;
-			mark_failed(read);
-		}
-		else
-		{
-			take_value(read, result->value, now, false);
-			count_arrival(read);
-		}
-	}
-	leave(read);
-}
-
-typedef struct Group
-{
-	WbcRead   **reads;
-	int			n;
-} Group;
-
-/*
- * Cleanup of an error or of the end of the session: leaves all flights that
- * were not left yet.
- */
-static void
-leave_all(int code, Datum arg)
-{
-	Group	   *group = (Group *) DatumGetPointer(arg);
-
-	for (int i = 0; i < group->n; i++)
-		if (group->reads[i]->flight >= 0)
-		{
-			wbc_metrics_count(&counters(group->reads[i])->errors);
-			leave(group->reads[i]);
-		}
+	read->status = WBC_STATUS_STALE;
+	wbc_swr_take_value(read, found->pointer, now, true);
+	read->ttl = Min(read->ttl, 0);	/* what was invalidated may have time left */
+	wbc_metrics_count(&wbc_swr_counters(read)->stale);
+	wbc_swr_see_to_refresh(read, claimed);
 }
 
 /*
@@ -823,27 +421,41 @@ leave_all(int code, Datum arg)
 bool
 wbc_swr_look(WbcRead *read)
 {
-	return answer_from_memory(read, read->asked_at);
+	TimestampTz now = read->asked_at;
+	WbcFound	found;
+
+	switch (look(read, now, &found))
+	{
+		case LOOK_FRESH:
+			read->status = WBC_STATUS_HIT;
+			wbc_swr_take_value(read, found.pointer, now, true);
+			wbc_metrics_count(&wbc_swr_counters(read)->hits);
+			return true;
+		case LOOK_STALE:
+			answer_stale(read, &found, now);
+			return true;
+		case LOOK_FAILURE:
+			take_failure(read, &found);
+			return true;
+		case LOOK_MISS:
+			break;
+	}
+	return false;
 }
 
 /*
- * Answers n reads for which wbc_swr_look() returned false.  What they need is
- * fetched side by side, within one wbcache.max_wait.  Failed reads are marked;
- * throws only what comes from outside, such as cancel.
+ * Is the value still not there?  Between a read's look and its call of
+ * wbc_flight_join() a flight may have landed.  Called under the flight lock;
+ * doesn't throw.
  */
-void
-wbc_swr_fly(WbcRead **reads, int n)
+bool
+wbc_swr_look_again(void *arg)
 {
-	Group		group = {reads, n};
+	const WbcRead *read = arg;
+	WbcFound	found;
 
-	PG_ENSURE_ERROR_CLEANUP(leave_all, PointerGetDatum(&group));
-	{
-		for (int i = 0; i < n; i++)
-			if (!answer_without_flight(reads[i]))
-				board(reads[i]);
-		for (int i = 0; i < n; i++)
-			if (reads[i]->flight >= 0)
-				arrive(reads[i]);
-	}
-	PG_END_ENSURE_ERROR_CLEANUP(leave_all, PointerGetDatum(&group));
+	if (look(read, read->asked_at, &found) == LOOK_MISS)
+		return true;
+	wbc_memory_unpin(found.pointer);
+	return false;
 }

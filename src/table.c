@@ -5,8 +5,9 @@
  *
  * Layer 2.  Read by clients, on a miss in memory, by a plain index scan that
  * takes no lock it would have to wait for; written by loaders only, through
- * SPI, in transactions of their own.  No client ever holds a row lock in this
- * table, nor waits for one.
+ * SPI, in transactions of their own.  These take no lock either that they would
+ * have to wait for, neither of the table nor of a row: whoever looks at it by
+ * hand, and locks something, is not in their way, nor they in his.
  *
  * A row carries the epoch and the generations under which its value was made.
  * It is of use only while they are current: rows are invalidated by the same
@@ -23,7 +24,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -34,6 +34,7 @@
 #include "miscadmin.h"
 #include "shmem.h"
 #include "stamp.h"
+#include "statement.h"
 #include "storage/lmgr.h"
 #include "table.h"
 #include "utils/array.h"
@@ -72,23 +73,36 @@ static const Oid column_types[COLUMNS] = {
 	INT8OID, INT8OID, INT4ARRAYOID, INT8ARRAYOID
 };
 
-/* A later fetch is never replaced by an earlier one. */
-#define UPSERT \
-	"INSERT INTO wbcache.entry VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9," \
-	" $10, $11, $12, $13, $14, $15, $16, $17)" \
-	" ON CONFLICT (key, role, loader) DO UPDATE SET" \
-	" endpoint = excluded.endpoint, value = excluded.value," \
-	" tags = excluded.tags, etag = excluded.etag," \
-	" last_modified = excluded.last_modified," \
-	" cached_at = excluded.cached_at," \
-	" soft_expires_at = excluded.soft_expires_at," \
-	" hard_expires_at = excluded.hard_expires_at," \
-	" fetch_started = excluded.fetch_started," \
-	" fetch_ms = excluded.fetch_ms, source = excluded.source," \
-	" epoch = excluded.epoch, stripes = excluded.stripes," \
-	" generations = excluded.generations" \
-	" WHERE entry.epoch OPERATOR(pg_catalog.<>) excluded.epoch" \
-	" OR entry.fetch_started OPERATOR(pg_catalog.<=) excluded.fetch_started"
+#define HAS_KEY \
+	" WHERE key OPERATOR(pg_catalog.=) $1 AND role OPERATOR(pg_catalog.=) $2" \
+	" AND loader OPERATOR(pg_catalog.=) $3"
+
+/*
+ * ON CONFLICT would wait for whoever has changed the row, or locked it: so one
+ * statement for a new row, and one for a row that is there.
+ */
+#define INSERT \
+	"INSERT INTO wbcache.entry SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9," \
+	" $10, $11, $12, $13, $14, $15, $16, $17" \
+	" WHERE NOT EXISTS (SELECT FROM wbcache.entry" HAS_KEY ")" \
+	" ON CONFLICT (key, role, loader) DO NOTHING"
+
+/*
+ * Returns a row unless somebody has locked it; also when it isn't replaced,
+ * because a later fetch never is by an earlier one.
+ */
+#define UPDATE \
+	"WITH free AS (SELECT ctid FROM wbcache.entry" HAS_KEY \
+	" FOR NO KEY UPDATE SKIP LOCKED)," \
+	" updated AS (UPDATE wbcache.entry SET" \
+	" endpoint = $4, value = $5, tags = $6, etag = $7, last_modified = $8," \
+	" cached_at = $9, soft_expires_at = $10, hard_expires_at = $11," \
+	" fetch_started = $12, fetch_ms = $13, source = $14, epoch = $15," \
+	" stripes = $16, generations = $17" \
+	" WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ctid FROM free))" \
+	" AND (epoch OPERATOR(pg_catalog.<>) $15" \
+	" OR fetch_started OPERATOR(pg_catalog.<=) $12))" \
+	" SELECT FROM free"
 
 #define PURGE \
 	"DELETE FROM wbcache.entry WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
@@ -150,18 +164,10 @@ wbcache_entry_is_current(PG_FUNCTION_ARGS)
  * ----------------------------------------------------------------
  */
 
-static Oid
-find_table(void)
-{
-	Oid			schema = get_namespace_oid("wbcache", true);
-
-	return OidIsValid(schema) ? get_relname_relid("entry", schema) : InvalidOid;
-}
-
 bool
 wbc_table_exists(void)
 {
-	return OidIsValid(find_table());
+	return OidIsValid(wbc_statement_table("entry"));
 }
 
 /*
@@ -170,7 +176,7 @@ wbc_table_exists(void)
 static Relation
 open_at_once(void)
 {
-	Oid			oid = find_table();
+	Oid			oid = wbc_statement_table("entry");
 	Relation	table;
 
 	if (!OidIsValid(oid) ||
@@ -296,7 +302,8 @@ wbc_table_parts(const WbcKey *key, const WbcTableRow *row, WbcEntryParts *parts)
 }
 
 /* ----------------------------------------------------------------
- * Writing.  In a loader's transaction, connected to SPI.
+ * Writing.  In a loader's transaction, connected to SPI, after
+ * wbc_table_lock().
  * ----------------------------------------------------------------
  */
 
@@ -382,19 +389,46 @@ fill_row(const WbcEntry *entry, const WbcTableNote *note, Datum *values,
 }
 
 /*
- * Writes a pinned entry, unless the table has a later one.  Throws.
+ * Locks the table for writing, until the end of the transaction.  Returns false
+ * when that would mean to wait: who waits for a lock is himself in the way of
+ * others who want one.
  */
-void
+bool
+wbc_table_lock(void)
+{
+	Oid			oid = wbc_statement_table("entry");
+
+	return OidIsValid(oid) &&
+		ConditionalLockRelationOid(oid, RowExclusiveLock) &&
+		oid == wbc_statement_table("entry");	/* it may have been dropped before */
+}
+
+static uint64
+execute(const char *statement, Datum *values, const char *nulls,
+		SPIPlanPtr *plan)
+{
+	if (SPI_execute_plan(prepared(statement, COLUMNS, column_types, plan),
+						 values, nulls, false, 0) < 0)
+		elog(ERROR, "could not write into wbcache.entry");
+	SPI_freetuptable(SPI_tuptable);
+	return SPI_processed;
+}
+
+/*
+ * Writes a pinned entry, unless the table has a later one.  Returns false when
+ * somebody has locked the row.  Throws.
+ */
+bool
 wbc_table_write(const WbcEntry *entry, const WbcTableNote *note)
 {
-	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr insert = NULL;
+	static SPIPlanPtr update = NULL;
 	Datum		values[COLUMNS];
 	char		nulls[COLUMNS];
 
 	fill_row(entry, note, values, nulls);
-	if (SPI_execute_plan(prepared(UPSERT, COLUMNS, column_types, &plan),
-						 values, nulls, false, 0) < 0)
-		elog(ERROR, "could not write into wbcache.entry");
+	return execute(INSERT, values, nulls, &insert) > 0 ||
+		execute(UPDATE, values, nulls, &update) > 0;
 }
 
 /*

@@ -39,7 +39,8 @@ extern bool wbc_table_find(const WbcKey *key, WbcTableRow *row);
 extern void wbc_table_parts(const WbcKey *key, const WbcTableRow *row,
 							WbcEntryParts *parts);
 extern bool wbc_table_exists(void);
-extern void wbc_table_write(const WbcEntry *entry, const WbcTableNote *note);
+extern bool wbc_table_lock(void);
+extern bool wbc_table_write(const WbcEntry *entry, const WbcTableNote *note);
 extern uint64 wbc_table_purge(int most);
 
 #endif							/* WBC_TABLE_H */

@@ -10,13 +10,15 @@
  * transaction that asked for it.
  *
  * A file includes only headers of the layers below it, or of its own layer to
- * its left.
+ * its left.  What is named after another file, as swr_miss.c after swr.c, and
+ * not listed here is a part of that one.
  *
  *	5 entry		wbcache.c		_PG_init, hooks
  *				launcher.c		keeps these running in each database
  *				fetcher.c		the worker that does all HTTP of a database
  *				loader.c		the workers that run SQL
  *				read.c			SQL: get, lookup, get_many, get_with_swr
+ *				task_worker.c	the process of one run of a task
  *				stats.c			SQL: what the statistics views show
  *	4 policy	swr.c			the read path
  *				fetch.c			one fetch: definition, request, answer
@@ -31,6 +33,9 @@
  *				bind.c			SQL: bind_events, watch_odds and their opposites
  *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails
+ *				task.c			rows of wbcache.task, and what becomes of them
+ *				task_clock.c	starting tasks when their time has come
+ *				task_ddl.c		SQL: schedule_task and its like, run_task
  *	3 mechanism	flight.c		fetches in progress and those who wait
  *				pending.c		what a transaction will do at commit
  *				pending_end.c	doing it
@@ -61,7 +66,9 @@
  *				odds.c			whether odds have moved
  *				status.c		what a feed's words for a game's state mean
  *				error.c			errors that travel through shared memory
+ *				statement.c		our own statements, as the owner of our tables
  *	0 words		wbcache.h		limits, identities, outcomes
+ *				reason.h		why something was invalidated, and what
  *				compat.h		PostgreSQL 15 to 18
  *
  * Order of locks: flight lock, then one partition lock of the memory tier, then

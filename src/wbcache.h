@@ -43,6 +43,7 @@
 #define WBC_ERRCODE_NO_WORKER				MAKE_SQLSTATE('W','B','0','0','4')
 #define WBC_ERRCODE_TOO_MANY_FLIGHTS		MAKE_SQLSTATE('W','B','0','0','5')
 #define WBC_ERRCODE_LEASE_LOST				MAKE_SQLSTATE('W','B','0','0','6')
+#define WBC_ERRCODE_TASK_FAILED				MAKE_SQLSTATE('W','B','0','0','7')
 
 /*
  * Identity of an entry.  The hash covers all other fields; only the first

@@ -31,7 +31,7 @@
  */
 #define HOLD_FOR_DROP	(6 * USECS_PER_SEC)
 
-static WbcWorker *workers;		/* all of it: lock */
+static WbcWorker *workers;		/* all of it: lock; told is also read without */
 static LWLock *lock;
 static int	my_slot = -1;		/* of this process, once it has entered */
 
@@ -74,6 +74,8 @@ wbc_worker_kind_name(WbcWorkerKind kind)
 			return "fetcher";
 		case WBC_WORKER_LOADER:
 			return "loader";
+		case WBC_WORKER_TASK:
+			return "task";
 	}
 	return NULL;				/* keep compiler quiet */
 }
@@ -135,6 +137,8 @@ go_out(int code, Datum arg)
 	{
 		me->pid = 0;
 		me->on_duty = false;
+		if (me->kind == WBC_WORKER_TASK)
+			me->in_use = false;
 	}
 	wake_launcher();
 	LWLockRelease(lock);
@@ -179,6 +183,81 @@ wbc_worker_enter(int slot, TimestampTz now)
 		before_shmem_exit(go_out, Int32GetDatum(slot));
 	}
 	return entered;
+}
+
+/*
+ * This process runs a task of a database, until it exits.  With the table full
+ * it does so all the same: then DROP DATABASE doesn't know of it.
+ */
+void
+wbc_worker_enter_task(Oid dbid, TimestampTz now)
+{
+	bool		entered = false;
+
+	for (int number = 0; number < WBC_WORKERS_MAX && !entered; number++)
+	{
+		int			slot = wbc_worker_slot(WBC_WORKER_TASK, dbid, number);
+
+		if (slot < 0)
+			return;
+		entered = wbc_worker_enter(slot, now);
+	}
+}
+
+/* Hold the lock. */
+static void
+wake_loaders(Oid dbid, bool tell)
+{
+	for (int i = 0; i < WBC_WORKERS_MAX; i++)
+		if (workers[i].in_use && workers[i].kind == WBC_WORKER_LOADER &&
+			workers[i].dbid == dbid && workers[i].pid != 0)
+		{
+			if (tell)
+				workers[i].told = true;
+			SetLatch(&ProcGlobal->allProcs[workers[i].procno].procLatch);
+		}
+}
+
+/*
+ * There is more to be written into the table tier than can wait.
+ */
+void
+wbc_worker_wake_loaders(Oid dbid)
+{
+	LWLockAcquire(lock, LW_SHARED);
+	wake_loaders(dbid, false);
+	LWLockRelease(lock);
+}
+
+/*
+ * The tasks of this database are not what they were: its loaders should look.
+ * Doesn't throw.
+ */
+void
+wbc_worker_tell_loaders(Oid dbid)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	wake_loaders(dbid, true);
+	LWLockRelease(lock);
+}
+
+/*
+ * Was this loader told to look?  Without the lock: who sets it sets the latch
+ * too.
+ */
+bool
+wbc_worker_was_told(void)
+{
+	return workers[my_slot].told;
+}
+
+/* It is about to look. */
+void
+wbc_worker_take_note(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	workers[my_slot].told = false;
+	LWLockRelease(lock);
 }
 
 /*

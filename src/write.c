@@ -23,6 +23,7 @@
 #include "ttl.h"
 #include "utils/array.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 PG_FUNCTION_INFO_V1(wbcache_set);
 PG_FUNCTION_INFO_V1(wbcache_delete);
@@ -121,6 +122,19 @@ choose_ttls(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint,
 }
 
 /*
+ * What a lease has recorded says nothing of tags that come later.
+ */
+static void
+refuse_tags(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("tags and a lease cannot be given together"),
+			 errdetail("A lease records the generations of the endpoint's tags when it is given; others could have been invalidated since."),
+			 errhint("Leave tags out, and give the endpoint those that its keys need.")));
+}
+
+/*
  * Takes the generations that a lease has recorded.
  */
 static void
@@ -157,6 +171,8 @@ wbcache_set(PG_FUNCTION_ARGS)
 	choose_ttls(fcinfo, route.endpoint, &value);
 
 	wbc_endpoint_stamp(&value.key, &route, &value.stamp);
+	if (!PG_ARGISNULL(4) && !PG_ARGISNULL(5))
+		refuse_tags();
 	if (!PG_ARGISNULL(4))
 		add_tags(&value.stamp, PG_GETARG_ARRAYTYPE_P(4));
 	wbc_stamp_take(&value.key, &value.stamp);
@@ -164,5 +180,7 @@ wbcache_set(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(5))
 		use_lease(&value, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp());
 	wbc_pending_set(&value);
+	if (wbc_memory_dirt_is_urgent())
+		wbc_worker_wake_loaders(MyDatabaseId);
 	PG_RETURN_VOID();
 }

@@ -10,25 +10,25 @@
  * Entries that a transaction of ours holds pinned are let go of in every case:
  * at its end, by its error, or at the end of the process.
  *
+ * No client's lock is waited for.  While the table is locked nothing is done;
+ * an entry whose row is locked stays dirty, and is tried again.  The endpoints
+ * are read before the table is locked: that may have to wait, for a moment.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "endpoint.h"
 #include "error.h"
-#include "executor/spi.h"
 #include "journal.h"
 #include "memory.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "registry.h"
+#include "statement.h"
 #include "storage/ipc.h"
 #include "table.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 #include "writeback.h"
@@ -53,15 +53,33 @@
 /* While another loader writes and has to catch up; in microseconds. */
 #define LET_AHEAD		5000L
 
-/* The batch in hand. */
+/*
+ * The batch in hand; what of it can change: the hard expiries; and which of it
+ * could not be written because of a lock.
+ */
 static WbcFound batch[BATCH];
+static TimestampTz batch_expires_at[BATCH];
+static bool batch_locked[BATCH];
 static int	nbatch = 0;
+
+/*
+ * Of the entries seen since the cursor was at 0, those that were locked; and
+ * how many there were in the round before.
+ */
+static uint64 nlocked = 0;
+static uint64 nlocked_before = 0;
+
+/* Rows deleted by the last purge. */
+static uint64 purged;
+
+/* The last attempt found the table locked. */
+static bool table_is_locked;
 
 static uint32 cursor = 0;
 static TimestampTz next_write = 0;
 static TimestampTz next_purge = 0;
 
-/* Nothing is tried before this, after an error. */
+/* Nothing is tried before this, after an error or while the table is locked. */
 static TimestampTz not_before = 0;
 
 static void
@@ -78,66 +96,24 @@ let_go(int code, Datum arg)
  */
 
 /*
- * What is written here is only a cache: its commits need not be on disk.
- */
-static void
-begin(void)
-{
-	StartTransactionCommand();
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	SPI_finish();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-}
-
-typedef uint64 (*Work) (void);
-
-/*
  * Does some work in a transaction.  An error costs a log line and a pause.
- * Returns what the work returned.
+ * Returns whether it has committed.
  */
-static uint64
-in_transaction(Work work, TimestampTz now)
+static bool
+in_transaction(WbcStatementWork work, TimestampTz now)
 {
-	volatile uint64 done = 0;
 	WbcError	error;
 
-	PG_TRY();
-	{
-		begin();
-		if (wbc_table_exists())
-			done = work();
-		commit();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(TopMemoryContext);
-		wbc_error_catch(&error);
-		AbortCurrentTransaction();
-		done = 0;
-		next_write = next_purge = not_before = now + RETRY_INTERVAL;
-		for (int i = 0; i < nbatch; i++)
-			wbc_memory_mark_dirty(batch[i].entry);
-		ereport(LOG,
-				(errcode(error.sqlstate),
-				 errmsg("the table tier of wbcache could not be written: %s",
-						error.message),
-				 errdetail("It is tried again in 10 s; until then values are in memory only.")));
-	}
-	PG_END_TRY();
+	if (wbc_statement_transaction(work, NULL, &error))
+		return true;
 
-	MemoryContextSwitchTo(TopMemoryContext);
-	return done;
+	next_write = next_purge = not_before = now + RETRY_INTERVAL;
+	ereport(LOG,
+			(errcode(error.sqlstate),
+			 errmsg("the table tier of wbcache could not be written: %s",
+					error.message),
+			 errdetail("It is tried again in 10 s; until then values are in memory only.")));
+	return false;
 }
 
 /* ----------------------------------------------------------------
@@ -178,26 +154,48 @@ note_of(const WbcEntry *entry, WbcTableNote *note)
 	return true;
 }
 
-static uint64
-write_entries(void)
+static void
+write_entries(void *arg)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,
 													  "wbcache row",
 													  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(row_context);
+	MemoryContext caller;
 
+	if (!wbc_table_exists())
+		return;
 	wbc_endpoint_prepare();
+	if (!wbc_table_lock())
+	{
+		memset(batch_locked, true, sizeof(batch_locked));
+		table_is_locked = true;
+		return;
+	}
+	caller = MemoryContextSwitchTo(row_context);
 	for (int i = 0; i < nbatch; i++)
 	{
 		WbcTableNote note;
 
 		MemoryContextReset(row_context);
-		if (wbc_entry_is_current(batch[i].entry) &&
-			note_of(batch[i].entry, &note))
-			wbc_table_write(batch[i].entry, &note);
+		batch_locked[i] = wbc_entry_is_current(batch[i].entry) &&
+			note_of(batch[i].entry, &note) &&
+			!wbc_table_write(batch[i].entry, &note);
 	}
 	MemoryContextSwitchTo(caller);
-	return nbatch;
+}
+
+/*
+ * What was written is clean when that has committed: what is neither in memory
+ * nor to be seen in the table would be fetched again.
+ */
+static void
+mark_batch_clean(void)
+{
+	for (int i = 0; i < nbatch; i++)
+		if (batch_locked[i])
+			nlocked++;
+		else
+			wbc_memory_mark_clean(batch[i].entry, batch_expires_at[i]);
 }
 
 /*
@@ -210,12 +208,31 @@ write_batch(TimestampTz now)
 
 	nbatch = wbc_memory_collect_dirty(MyDatabaseId, &cursor, batch, BATCH);
 	all_seen = cursor == 0;
-	if (nbatch > 0)
-		(void) in_transaction(write_entries, now);
+	for (int i = 0; i < nbatch; i++)
+		batch_expires_at[i] = wbc_entry_hard_expires_at(batch[i].entry);
+	memset(batch_locked, false, sizeof(batch_locked));
+	table_is_locked = false;
+	if (nbatch > 0 && in_transaction(write_entries, now))
+		mark_batch_clean();
 	let_go(0, 0);
+	if (table_is_locked)
+		not_before = next_write = now + WRITE_INTERVAL;
 	if (all_seen)
+	{
 		next_write = Max(next_write, now + WRITE_INTERVAL);
+		nlocked_before = nlocked;
+		nlocked = 0;
+	}
 	return !all_seen && next_write <= now;
+}
+
+/* Is there so much to write that it should be done now? */
+static bool
+should_write(TimestampTz now)
+{
+	return next_write <= now ||
+		wbc_memory_count_dirty() >= WRITE_SOON + nlocked_before ||
+		(nlocked_before == 0 && wbc_memory_dirt_is_urgent());
 }
 
 /* ----------------------------------------------------------------
@@ -223,14 +240,10 @@ write_batch(TimestampTz now)
  * ----------------------------------------------------------------
  */
 
-static uint64
-purge_rows(void)
+static void
+purge_rows(void *arg)
 {
-	uint64		rows = wbc_table_purge(BATCH);
-
-	wbc_registry_sweep(GetCurrentTimestamp());
-	wbc_journal_count_purged(rows);
-	return rows;
+	purged = wbc_table_lock() ? wbc_table_purge(BATCH) : 0;
 }
 
 /*
@@ -239,8 +252,12 @@ purge_rows(void)
 static bool
 purge_batch(TimestampTz now)
 {
-	if (in_transaction(purge_rows, now) >= BATCH)
+	purged = 0;
+	if (in_transaction(purge_rows, now))
+		wbc_journal_count_purged(purged);
+	if (purged >= BATCH)
 		return true;
+	wbc_registry_sweep(now);
 	next_purge = Max(next_purge, now + PURGE_INTERVAL);
 	return false;
 }
@@ -269,13 +286,13 @@ wbc_writeback_run(TimestampTz now, TimestampTz *next)
 		return false;
 
 	prepare();
-	if (next_write <= now || wbc_memory_count_dirty() >= WRITE_SOON)
+	if (should_write(now))
 		more = write_batch(now);
 	else if (next_purge <= now)
 		more = purge_batch(now);
 	wbc_worker_end_duty();
 
-	*next = Min(next_write, next_purge);
+	*next = Max(not_before, Min(next_write, next_purge));
 	return more;
 }
 

@@ -138,7 +138,7 @@ driver_passed() {
 instance_begin() {
   [ ! -d "$WBC_WORK/$INSTANCE" ] || return 0
   wbc_instance_create $INSTANCE "shared_preload_libraries = 'wbcache'" \
-    "wbcache.databases = '${DATABASES[0]}, ${DATABASES[1]}'" "max_prepared_transactions = 2" \
+    "wbcache.databases = '${DATABASES[0]}, ${DATABASES[1]}'" "max_prepared_transactions = 2" "max_worker_processes = 16" \
     "synchronous_standby_names = 'nobody'" "synchronous_commit = local" &&
     wbc_instance_add_database $INSTANCE "${DATABASES[@]}" &&
     wbc_instance_start $INSTANCE || return 1
@@ -156,6 +156,7 @@ instance_end() {
   local log=$WBC_WORK/$INSTANCE/server.log failed=0
   [ -d "$WBC_WORK/$INSTANCE" ] || return 0
   wbc_instance_stop $INSTANCE || failed=1
+  [ -z "${WBC_UPSTREAM_PID:-}" ] || wbc_upstream_stop
   if grep -E 'was terminated by signal|PANIC:|TRAP:' "$log"; then
     failed=1
   fi

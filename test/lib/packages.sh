@@ -53,6 +53,7 @@ _wbc_packages_of_check() {
   cat <<'END'
 perl                     perl -MTest::More -MTAP::Harness -MTime::HiRes -e 1
 libipc-run-perl          perl -MIPC::Run -e 1
+postgresql-15-cron       test "$(wbc_pg_major)" -ne 15 || test -e "$(wbc_pg_config --sharedir)/extension/pg_cron.control"
 libpq-dev                test -e "$(wbc_pg_config --includedir)/libpq-fe.h"
 END
 }

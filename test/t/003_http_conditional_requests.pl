@@ -23,8 +23,8 @@ sub refresh
 {
 	my ($key) = @_;
 
-	$session->ask_until($key, 'stale') or return {};
-	return $session->ask_until($key, 'hit') || {};
+	$session->ask_until($key, 'stale');
+	return $session->ask_until($key, 'hit');
 }
 
 sub requests
@@ -79,7 +79,10 @@ behaviour 'a value past its hard TTL is still good for a condition' => sub {
 behaviour 'so is one that was invalidated' => sub {
 	my $first = $session->ask('blob:invalid');
 	$session->run(q{SELECT wbcache.invalidate('blob:invalid')});
-	my $again = refresh('blob:invalid');
+	my $stale = $session->ask('blob:invalid');
+	is($stale->{status}, 'stale', 'it is served as stale');
+	cmp_ok($stale->{ttl}, '<=', 0, 'with no time left');
+	my $again = $session->ask_until('blob:invalid', 'hit');
 	is_deeply([ requests('/blob?size=100&seed=invalid') ], [ [ 200, 0 ], [ 304, 1 ] ], 'status of each request, condition');
 	is_deeply($again->{value}, $first->{value}, 'the value is the old one');
 };

@@ -15,13 +15,6 @@ my $missing = qr/LOG:  database "later" in wbcache\.databases does not exist; it
 
 $session->run($endpoint);
 
-sub count_in_log
-{
-	my ($pattern, $since) = @_;
-	my @found = log_since($node, $since || 0) =~ /$pattern/g;
-	return scalar @found;
-}
-
 sub databases_are
 {
 	my ($expected, $name) = @_;
@@ -39,12 +32,12 @@ sub set_databases
 
 behaviour 'a database that does not exist is worth one line in the log' => sub {
 	databases_are('postgres', 'the one that exists is served, once');
-	ok(await(sub { count_in_log($missing) }), 'the other one is complained about');
+	ok(await(sub { log_count($node, $missing) }), 'the other one is complained about');
 	set_databases('postgres, later, postgres, "My DB"');
 	# A database that is created makes the launcher look at all of them, at the latest when its 5 s are over.
 	$session->run('CREATE DATABASE "My DB"');
 	databases_are('My DB,postgres', 'one of them is created');
-	is(count_in_log($missing), 1, 'lines about the other one');
+	is(log_count($node, $missing), 1, 'lines about the other one');
 };
 
 behaviour 'a database that is created is served' => sub {
@@ -54,13 +47,28 @@ behaviour 'a database that is created is served' => sub {
 	$later->run(q{SET wbcache.max_wait = '30s'});
 	is($later->ask('echo:1')->{status}, 'miss', 'who reads before its fetcher has started waits for that');
 	databases_are('My DB,later,postgres', 'it has a fetcher');
-	is(count_in_log($missing), 1, 'lines about it');
+	is(log_count($node, $missing), 1, 'lines about it');
 };
 
 behaviour 'a name in quotes is served' => sub {
 	my $quoted = install($node, 'My DB', $upstream);
 	$quoted->run($endpoint);
 	is($quoted->ask('echo:1')->{status}, 'miss', 'status');
+};
+
+behaviour 'a database that accepts no connections is worth one line in the log' => sub {
+	my $log = log_size($node);
+	my $closed = qr/LOG:  database "My DB" in wbcache\.databases does not accept connections; it will be served when it does/;
+
+	$session->run('ALTER DATABASE "My DB" ALLOW_CONNECTIONS false');
+	$session->run(q{SELECT pg_terminate_backend(pid) FROM wbcache.stat_worker WHERE database = 'My DB'});
+	ok(await(sub { log_count($node, $closed, $log) }), 'it is complained about');
+	databases_are('later,postgres', 'it is not served');
+	$session->run('ALTER DATABASE "My DB" ALLOW_CONNECTIONS true');
+	$node->reload;
+	databases_are('My DB,later,postgres', 'and served when it accepts connections');
+	is(log_count($node, $closed, $log), 1, 'lines about it');
+	is(log_count($node, qr/FATAL|ERROR/, $log), 0, 'no errors') or diag(log_since($node, $log));
 };
 
 behaviour 'the same key in two databases is two keys' => sub {
@@ -101,7 +109,7 @@ behaviour 'a served database can be dropped, and made anew' => sub {
 	is($answer->{status}, 'miss', 'the new one is served') or diag(explain($answer));
 	is($answer->{value}{n}, 2, 'with a value of its own');
 	databases_are('My DB,later,postgres', 'fetchers');
-	is(count_in_log(qr/FATAL/, $log), 0, 'no errors in the log') or diag(log_since($node, $log));
+	is(log_count($node, qr/FATAL|ERROR|wbcache\.databases/, $log), 0, 'nothing in the log') or diag(log_since($node, $log));
 };
 
 behaviour 'a DROP DATABASE that fails is followed by a fetcher' => sub {

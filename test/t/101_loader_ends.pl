@@ -74,18 +74,27 @@ behaviour 'pg_cancel_backend of a loader is an error for its waiters, and the lo
 	ok(await(sub { $session->error(q{SELECT wbcache.get('waiting:cancel')}) eq '' }), 'later it works');
 };
 
-behaviour 'wbcache.loaders = 0: an error within max_wait, and nothing is lost' => sub {
+behaviour 'wbcache.loaders = 0: an error at once, also for who waits already, and nothing is lost' => sub {
 	$session->run(q{SELECT wbcache.set('waiting:stale', '"set"', soft_ttl => '1 us', hard_ttl => '1 h')});
+	my @waiting = map { session($node, 'postgres') } 1 .. 3;
+	$_->run(q{SET wbcache.max_wait = '50s'}) for @waiting, $session;
+	$session->run('SELECT pg_advisory_lock(1)');
+	$waiting[$_]->begin_ask("waiting:asked$_") for 0 .. 2;
+	ok(await_value($session, $blocked, 2), 'two loads are under way');
+	ok(await_value($session, q{SELECT pending_keys FROM wbcache.stat_coalescer}, 3), 'and a third is queued');
 	set_loaders(0);
-	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader' AND state = 'running'}, 0), 'they end')
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader'}, 0), 'they end, and leave no row behind')
 	  or diag($session->value(q{SELECT * FROM wbcache.stat_worker}));
-	$session->run(q{SET wbcache.max_wait = '500ms'});
+	is(join(' ', map { $_->end_ask->{sqlstate} } @waiting), 'WB004 WB004 WB004', 'who waits has an error');
+	$session->run('SELECT pg_advisory_unlock(1)');
 	my $answer = $session->ask('waiting:none');
-	like($answer->{sqlstate}, qr/^WB00[34]$/, 'SQLSTATE') or diag(explain($answer));
-	cmp_ok($answer->{took}, '<', 2500, 'milliseconds it took');
-	diag("with wbcache.loaders = 0: $answer->{sqlstate} $answer->{message}; $answer->{detail}; $answer->{hint}");
+	is("$answer->{sqlstate} $answer->{message}", 'WB004 no process runs SQL loaders in this database', 'error');
+	is($answer->{hint}, 'Set wbcache.loaders above 0 and reload the configuration.', 'hint');
+	cmp_ok($answer->{took}, '<', 5000, 'milliseconds it took');
 	is($session->ask('waiting:term')->{status}, 'hit', 'what is cached is served');
-	is($session->ask('waiting:stale')->{status}, 'stale', 'stale too');
+	$answer = $session->ask('waiting:stale');
+	is("$answer->{status}: $answer->{detail}", 'stale: memory tier; no refresh: no process runs SQL loaders', 'stale too');
+	is($session->value('SELECT pending_keys FROM wbcache.stat_coalescer'), 0, 'no flight waits for nobody');
 	$session->run('RESET wbcache.max_wait');
 	set_loaders(1);
 	ok($session->ask_until('waiting:none', 'hit'), 'one is enough');

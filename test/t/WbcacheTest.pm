@@ -24,7 +24,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(await await_value behaviour install log_since log_size session start_instance start_served);
+our @EXPORT = qw(await await_value behaviour install log_count log_since log_size session start_instance start_served);
 
 our $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 
@@ -166,6 +166,14 @@ sub log_since
 	return slurp_file($node->logfile, $size);
 }
 
+# How often the log has something since.
+sub log_count
+{
+	my ($node, $pattern, $size) = @_;
+	my @found = log_since($node, $size || 0) =~ /$pattern/g;
+	return scalar @found;
+}
+
 # ---------------------------------------------------------------------------
 # One psql, kept open
 # ---------------------------------------------------------------------------
@@ -276,15 +284,17 @@ sub end_ask
 	return $out eq '' ? { psql => $err } : $JSON->decode($out);
 }
 
-# Asks until the status is this one; returns the answer, or false when the time is over.
+# Asks until the status, or the SQLSTATE, is this one; returns the answer. Dies when the time is over.
 sub ask_until
 {
 	my ($self, $key, $status) = @_;
+	my $answer;
 
-	return WbcacheTest::await(sub {
-		my $answer = $self->ask($key);
-		return ($answer->{status} || $answer->{sqlstate}) eq $status && $answer;
-	});
+	WbcacheTest::await(sub {
+		$answer = $self->ask($key);
+		return ($answer->{status} || $answer->{sqlstate}) eq $status;
+	}) or croak("\"$key\" is not \"$status\" in the end, but " . WbcacheTest::encode($answer));
+	return $answer;
 }
 
 # One column of a statistics view, of one row.

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.h
+ *	  Statements of our own, run as the owner of our tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_STATEMENT_H
+#define WBC_STATEMENT_H
+
+#include "wbcache.h"
+
+/* Who the caller was; to be given back. */
+typedef struct WbcStatementScope
+{
+	Oid			user;
+	int			security;
+} WbcStatementScope;
+
+extern Oid	wbc_statement_table(const char *name);
+extern void wbc_statement_begin(Oid owner, WbcStatementScope *scope);
+extern uint64 wbc_statement_execute(const char *statement, int nparams,
+									const Oid *types, const Datum *values,
+									const char *nulls);
+extern void wbc_statement_end(const WbcStatementScope *scope);
+
+/* In processes of our own. */
+typedef void (*WbcStatementWork) (void *arg);
+
+extern bool wbc_statement_transaction(WbcStatementWork work, void *arg,
+									  WbcError *error);
+
+#endif							/* WBC_STATEMENT_H */
