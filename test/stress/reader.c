@@ -40,7 +40,7 @@ watch_end(Session *session, const Watch *watch, int key)
 void
 reader_one(Session *session, int key)
 {
-	static const char *const by_kind[] = {"read", "read", "read", "read_private", "read_http"};
+	static const char *const by_kind[] = {"read", "read", "read", "read_private", "read_http", "read"};
 	char		id[12];
 	const char *values[] = {id, key_name(key)};
 	Watch		watch;
@@ -77,7 +77,7 @@ take_floors(Session *session, Version *floors)
 static void
 get(Session *session, int key, const Version *floors)
 {
-	static const char *const by_kind[] = {"get", "get", "get", "get_private", "get_http"};
+	static const char *const by_kind[] = {"get", "get", "get", "get_private", "get_http", "get"};
 	const char *values[] = {key_name(key)};
 	Watch		watch;
 	PGresult   *res;

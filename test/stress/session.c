@@ -39,6 +39,7 @@ static const struct
 	{"invalidate", "SELECT wbcache.invalidate($1)"},
 	{"invalidate_own", "SELECT wbcache.invalidate_own($1)"},
 	{"invalidate_tag", "SELECT wbcache.invalidate_tag($1)"},
+	{"invalidate_pattern", "SELECT wbcache.invalidate_pattern($1)"},
 	{"delete", "SELECT wbcache.delete($1)"},
 	{"set", "SELECT wbcache.set($1, json_build_object('v', $2::bigint, 'token', $3::bigint))"},
 	{"set_lease", "SELECT wbcache.set($1, json_build_object('v', $2::bigint, 'token', $3::bigint), lease => $4::bigint)"},
@@ -63,7 +64,7 @@ key_name(int key)
 static void
 name_keys(void)
 {
-	static const char *const kinds[] = {"fast", "slow", "set", "private", "http"};
+	static const char *const kinds[] = {"fast", "slow", "set", "private", "http", "trigger"};
 
 	for (int key = 0; key < KEYS; key++)
 		snprintf(names[key], sizeof(names[key]), "%s:%s:%d",

@@ -5,7 +5,7 @@ CREATE SCHEMA stress;
 CREATE TABLE stress.version (id int PRIMARY KEY, kind text, quiet boolean, v bigint, token bigint) WITH (fillfactor = 10);
 INSERT INTO stress.version
   SELECT 5 * (k - 1) + i, kind, i = 4, CASE kind WHEN 'http' THEN 0 ELSE 1 END, 0
-    FROM unnest(ARRAY['fast', 'slow', 'set', 'private', 'http']) WITH ORDINALITY AS a (kind, k), generate_series(0, 4) i;
+    FROM unnest(ARRAY['fast', 'slow', 'set', 'private', 'http', 'trigger']) WITH ORDINALITY AS a (kind, k), generate_series(0, 4) i;
 
 -- Whoever inserts a second row fails in the commit.
 CREATE TABLE stress.once (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
@@ -39,4 +39,9 @@ SELECT wbcache.create_endpoint('fast', 'fast:{group}:{id}', loader => 'stress.lo
                                tags => ARRAY['stress:{group}']),
        wbcache.create_endpoint('set', 'set:{group}:{id}', soft_ttl => '1 h', tags => ARRAY['stress:{group}']),
        wbcache.create_endpoint('http', 'http:{group}:{id}', 'api', '/echo/stress/{id}', soft_ttl => '1 h',
-                               tags => ARRAY['stress:{group}']);
+                               tags => ARRAY['stress:{group}']),
+       wbcache.create_endpoint('trigger', 'trigger:{group}:{id}', loader => 'stress.load(text[])', soft_ttl => '1 h',
+                               tags => ARRAY['stress:{group}', 'game:{id}']);
+
+-- Any new version is a movement; the keys of no other kind carry the tag.
+SELECT wbcache.watch_odds('stress.version', 'id', 'v', 0);

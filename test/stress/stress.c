@@ -133,7 +133,7 @@ check_end(Session *session)
 		reader_one(session, key);
 	res = PQexec(session->conn,
 				 "SELECT id, (SELECT last_value FROM pg_sequences WHERE schemaname = 'stress'"
-				 " AND sequencename = 'loads_' || id) FROM stress.version WHERE quiet AND kind IN ('fast', 'slow', 'private')");
+				 " AND sequencename = 'loads_' || id) FROM stress.version WHERE quiet AND kind IN ('fast', 'slow', 'private', 'trigger')");
 	if (PQresultStatus(res) != PGRES_TUPLES_OK)
 		die("%s", PQerrorMessage(session->conn));
 	for (int i = 0; i < PQntuples(res); i++)

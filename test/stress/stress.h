@@ -34,6 +34,8 @@ typedef enum Kind
 	KIND_SET,					/* set() and leases alone */
 	KIND_PRIVATE,				/* get_with_swr() */
 	KIND_HTTP,					/* the test upstream's echo */
+	KIND_TRIGGER,				/* a loader; nothing but the trigger on the
+								 * table of versions invalidates it */
 	KINDS
 } Kind;
 

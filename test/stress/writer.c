@@ -10,6 +10,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "stress.h"
 
@@ -44,17 +45,34 @@ tag_of(int key)
 		key % KEYS_PER_KIND < 2 ? "stress:a" : "stress:b";
 }
 
+/* A pattern that matches the keys of the kind and the group. */
+static bool
+invalidate_pattern(Session *session, int key)
+{
+	const char *name = key_name(key);
+	char		pattern[40];
+
+	snprintf(pattern, sizeof(pattern), "%.*s*",
+			 (int) (strrchr(name, ':') - name + 1), name);
+	return call_with(session, "invalidate_pattern", pattern);
+}
+
 /* Invalidates a key, in one of the ways there are. */
 static bool
 invalidate(Session *session, int key)
 {
+	if (kind_of(key) == KIND_TRIGGER && !is_quiet(key))
+		return true;
 	if (kind_of(key) == KIND_PRIVATE)
 		return call_with(session, "invalidate_own", key_name(key));
-	switch (session_pick(session, 4))
+	switch (session_pick(session, 8))
 	{
 		case 0:
-			return call_with(session, "invalidate_tag", tag_of(key));
 		case 1:
+			return call_with(session, "invalidate_tag", tag_of(key));
+		case 2:
+			return invalidate_pattern(session, key);
+		case 3:
 			return call_with(session, "delete", key_name(key));
 		default:
 			return call_with(session, "invalidate", key_name(key));
