@@ -471,6 +471,83 @@ REVOKE ALL ON FUNCTION
 	FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
+ * Sports layer: triggers on the user's own tables, for the tables' owners.
+ * Not open to PUBLIC.
+ * --------------------------------------------------------------------------- */
+
+CREATE FUNCTION wbcache.classify_game_status(status text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'wbcache_classify_game_status';
+COMMENT ON FUNCTION wbcache.classify_game_status(text) IS
+'What a feed''s word for the state of a game means: unplayed, live, half, completed, cancelled, suspended, delayed, forfeited, invalid or postponed. Case and dividers don''t matter, and words of other feeds are known, such as scheduled, in_progress, halftime, final, canceled, ppd. An unknown word is returned as it is.';
+
+CREATE FUNCTION wbcache.events_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_events_changed';
+COMMENT ON FUNCTION wbcache.events_changed() IS 'function of the triggers that bind_events() makes';
+REVOKE ALL ON FUNCTION wbcache.events_changed() FROM PUBLIC;
+
+CREATE FUNCTION wbcache.odds_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_odds_changed';
+COMMENT ON FUNCTION wbcache.odds_changed() IS 'function of the triggers that watch_odds() makes';
+REVOKE ALL ON FUNCTION wbcache.odds_changed() FROM PUBLIC;
+
+CREATE FUNCTION wbcache.bind_events(
+	relation regclass,
+	game_id name,
+	sport_id name,
+	league_id name,
+	status name,
+	starts_at name,
+	sport_name name DEFAULT NULL,
+	league_name name DEFAULT NULL,
+	home name DEFAULT NULL,
+	away name DEFAULT NULL)
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_bind_events';
+COMMENT ON FUNCTION wbcache.bind_events(regclass, name, name, name, name, name, name, name, name, name) IS
+'Lets changes of a table of games invalidate, when they commit: a row that is inserted, deleted, or updated in one of the named columns does for its game what invalidate_game_cache() does, and for the sidebars of its sport and league what invalidate_sidebar_cache() does, before and after the change. Updates that change none of these columns cost and do next to nothing. TRUNCATE invalidates everything, and so do binding and unbinding, and attaching, detaching and dropping partitions. The triggers are ENABLE ALWAYS, so that they fire on a logical-replication subscriber too. Also makes the view wbcache.events, which the table''s owner owns. pg_dump carries both.
+relation: a table or a partitioned table of the current role''s; one in a database. To bind it again replaces what was made. The others name its columns: game_id, sport_id, league_id, status and the optional four of type text, varchar, char, name, enum, integer or uuid, starts_at of type timestamptz or timestamp (taken for UTC).
+Errors: 22004 relation or a required column is NULL, 42703 no such column, 42804 a column of another type, 42809 a view, foreign or temporary table, 42501 not its owner, 55000 another table is bound already.';
+
+CREATE FUNCTION wbcache.unbind_events(relation regclass) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_unbind_events';
+COMMENT ON FUNCTION wbcache.unbind_events(regclass) IS
+'Takes away what bind_events() has made: the triggers and the view wbcache.events. For the table''s owner.
+Errors: 22004 relation is NULL, 42501 not its owner, 42704 not bound, 2BP01 something of yours depends on the view.';
+
+CREATE FUNCTION wbcache.watch_odds(
+	relation regclass,
+	game_id name,
+	price name,
+	threshold double precision DEFAULT NULL,
+	by text DEFAULT 'price')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_watch_odds';
+COMMENT ON FUNCTION wbcache.watch_odds(regclass, name, name, double precision, text) IS
+'Lets changes of a table of odds invalidate, when they commit: a row that is inserted or deleted, comes to another game, or whose price moves by more than the threshold in one update, does for its game what invalidate_game_cache() does. TRUNCATE, partitions, ENABLE ALWAYS and pg_dump: as for bind_events().
+relation: a table or a partitioned table of the current role''s; any number in a database. To watch it again replaces what was made. game_id: its column of type text, varchar, char, name, enum, integer or uuid. price: its column of type numeric, integer or floating point. threshold, by: as in invalidate_on_odds_movement(); a threshold of 0 takes every change of the price for a movement.
+Errors: those of bind_events() but the last; 22023 the threshold is negative, or another word for by.';
+
+CREATE FUNCTION wbcache.unwatch_odds(relation regclass) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_unwatch_odds';
+COMMENT ON FUNCTION wbcache.unwatch_odds(regclass) IS
+'Takes away the triggers that watch_odds() has made. For the table''s owner.
+Errors: 22004 relation is NULL, 42501 not its owner, 42704 not watched.';
+
+REVOKE ALL ON FUNCTION
+	wbcache.bind_events(regclass, name, name, name, name, name, name, name, name, name),
+	wbcache.unbind_events(regclass),
+	wbcache.watch_odds(regclass, name, name, double precision, text),
+	wbcache.unwatch_odds(regclass)
+	FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
  * Tasks
  * --------------------------------------------------------------------------- */
 

@@ -197,6 +197,17 @@ may_join_under_way(const Line *line, const WbcFlightAsk *ask)
 							 &wbc_flights->flights[line->under_way].stamp);
 }
 
+/*
+ * Has another client this flight in hand, which can't be shared?  There is no
+ * second lease beside it.
+ */
+static bool
+is_leased(const Line *line, const WbcFlightAsk *ask)
+{
+	return ask->carrier == WBC_CARRIER_CLIENT &&
+		line != NULL && line->under_way != NONE;
+}
+
 static void
 fill_flight(Flight *flight, const WbcFlightAsk *ask, int lane)
 {
@@ -292,7 +303,7 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 		f = line->queued;
 	else if (line != NULL && may_join_under_way(line, ask))
 		f = line->under_way;
-	else if (ask->join_only ||
+	else if (ask->join_only || is_leased(line, ask) ||
 			 (ask->still_needed != NULL && !ask->still_needed(ask->arg)))
 		answer = WBC_JOIN_NOT_NEEDED;
 	else

@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
+#include "status.h"
 
 /* The segment of a sport or league that is not given. */
 #define ALL		"all"
@@ -116,10 +117,11 @@ wbc_invalidate_game(const char *game_id, int len, WbcReason reason)
 static WbcReason
 reason_of_status(const char *status)
 {
-	if (pg_strcasecmp(status, "cancelled") == 0 ||
-		pg_strcasecmp(status, "canceled") == 0)
+	const char *word = wbc_status_classify(status, strlen(status));
+
+	if (word != NULL && strcmp(word, "cancelled") == 0)
 		return WBC_REASON_CANCELLED;
-	if (pg_strcasecmp(status, "postponed") == 0)
+	if (word != NULL && strcmp(word, "postponed") == 0)
 		return WBC_REASON_POSTPONED;
 	return WBC_REASON_STATUS_CHANGE;
 }

@@ -34,6 +34,7 @@
 #include "utils/memutils.h"
 
 PendingList wbc_pending;
+uint64		wbc_pending_epochs = 1;
 
 /* ----------------------------------------------------------------
  * Listing
@@ -258,6 +259,7 @@ wbc_pending_set(const WbcPendingValue *value)
 	append_op(OP_SET, copy);
 	wbc_pending.last_set = wbc_pending.nops - 1;
 	wbc_pending.nsets++;
+	wbc_pending_epochs++;
 }
 
 /*
@@ -306,6 +308,16 @@ is_globbed(const WbcKey *key, int after)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * What was listed by wbc_pending_invalidate() needs not be listed again as long
+ * as this number is the same.  Never 0.
+ */
+uint64
+wbc_pending_epoch(void)
+{
+	return wbc_pending_epochs;
 }
 
 /*
@@ -428,6 +440,7 @@ cut_subtransaction(int level)
 	while (wbc_pending.nops > 0 &&
 		   wbc_pending.ops[wbc_pending.nops - 1].nest_level >= level)
 		cut_last_op();
+	wbc_pending_epochs++;
 
 	if (wbc_pending.nsets == 0 || wbc_pending.nsets == nsets)
 		return;

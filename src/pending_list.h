@@ -71,6 +71,7 @@ typedef struct PendingList
 } PendingList;
 
 extern PendingList wbc_pending;
+extern uint64 wbc_pending_epochs;	/* see wbc_pending_epoch() */
 
 static inline bool
 wbc_pending_is_mention(const Op *op)

@@ -266,7 +266,7 @@ board(WbcRead *read)
 		ask.stamp = &stamp;
 	}
 	ask.will_wait = true;
-	ask.must_start_later = read->bypass && ask.carrier != WBC_CARRIER_CLIENT;
+	ask.must_start_later = read->bypass;
 	ask.arg = read;
 	for (int round = 0;; round++)
 	{
@@ -297,7 +297,7 @@ board(WbcRead *read)
 					wbc_swr_mark_failed(read);
 					return;
 				}
-				if (ask.join_only)
+				if (ask.join_only || read->bypass || round >= ROUNDS_MAX)
 				{
 					answer_nothing(read);
 					return;

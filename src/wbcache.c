@@ -29,6 +29,8 @@
  *				invalidate.c	what is invalidated together
  *				invalidate_sql.c	SQL: invalidate and its like
  *				write.c			SQL: set, delete, clear
+ *				watch.c			triggers on the user's tables
+ *				bind.c			SQL: bind_events, watch_odds and their opposites
  *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails
  *				task.c			rows of wbcache.task, and what becomes of them
@@ -38,6 +40,7 @@
  *				pending.c		what a transaction will do at commit
  *				pending_end.c	doing it
  *				endpoint.c		routing, privileges, what a value depends on
+ *				watched.c		which columns of the user's tables mean what
  *				endpoint_row.c	one row of wbcache.endpoint, compiled
  *				pattern.c		key patterns and templates
  *				http.c			libcurl, knows nothing of caching
@@ -61,6 +64,7 @@
  *				key.c			identity of entries
  *				ttl.c			intervals
  *				odds.c			whether odds have moved
+ *				status.c		what a feed's words for a game's state mean
  *				error.c			errors that travel through shared memory
  *				statement.c		our own statements, as the owner of our tables
  *	0 words		wbcache.h		limits, identities, outcomes
@@ -75,7 +79,9 @@
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_trigger.h"
 #include "endpoint.h"
 #include "flight.h"
 #include "fmgr.h"
@@ -92,6 +98,7 @@
 #include "shmem.h"
 #include "upstream.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -104,6 +111,8 @@ static object_access_hook_type prev_object_access = NULL;
  * DROP DATABASE fails while a session is in the database, and so it would for
  * our fetcher.  The core asks this hook before it looks for sessions, and then
  * gives them 5 s to end.
+ *
+ * It also tells where rows of watched tables come or go without a trigger.
  */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id,
@@ -114,6 +123,11 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 	if (access == OAT_DROP && class_id == DatabaseRelationId)
 		wbc_worker_stop_for_drop(object_id, GetCurrentTimestamp());
+	if (access == OAT_TRUNCATE && class_id == RelationRelationId)
+		wbc_watch_truncated(object_id);
+	if ((access == OAT_DROP || access == OAT_POST_CREATE) &&
+		class_id == TriggerRelationId)
+		wbc_watch_trigger_altered(object_id);
 }
 
 static void
