@@ -25,20 +25,22 @@ total > most { most = total }
 
 $3 == "look" {
 	nlooks++
-	if (nlooks == 1)
-		first = value("reads")
-	else
-		ratios[nlooks - 1] = value("reads") / first
+	speed = value("reads") / value("nothing")
+	if (nlooks == 1) {
+		first = speed
+		reads = value("reads")
+	} else
+		ratios[nlooks - 1] = speed / first
 	lowest = nlooks == 2 || (nlooks > 2 && ratios[nlooks - 1] < lowest) ? ratios[nlooks - 1] : lowest
 }
 
 BEGIN {
 	if (head)
-		print "| bytes | snapshot | refreshes | rows written | HOT | vacuums | MB at start | most | growth | reads/s at start | later, ratio | kept |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+		print "| bytes | snapshot | refreshes | rows written | HOT | vacuums | MB at start | most | growth | reads/s at start | speed later | kept |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
 }
 
 $3 == "end" {
 	printf "| %d | %s | %d | %d | %.0f %% | %d | %.1f | %.1f | %.2f | %.0f | %.2f (lowest %.2f) | %d |\n", value("bytes"),
 		value("snapshot"), value("refreshes"), value("written"), 100 * value("hot") / value("written"), value("vacuums"),
-		start, most, most / start, first, median(ratios, nlooks - 1), lowest, value("kept")
+		start, most, most / start, reads, median(ratios, nlooks - 1), lowest, value("kept")
 }

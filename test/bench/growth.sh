@@ -8,7 +8,8 @@
 #   SAMPLES=12                       looks at the speed and the size during each run
 #
 # A refresh is a call of wbcache.set(), which is written behind like any value that was fetched. The speed is that of one
-# client that reads keys by chance, while the refreshes go on; it is compared with the first look. Memory holds about half
+# client that reads keys by chance, while the refreshes go on, against that of SELECTs without a table a second later; this
+# ratio is compared with that of the first look. Memory holds about half
 # of the values, so that half of the reads go to the table. "kept" are the keys that have a value at the end: of two that
 # share a stripe (one pair in a million) only the one that was set last has. The servers are private to this run and end
 # with it.
@@ -46,6 +47,10 @@ EOF
 \set id random(1, :keys)
 SELECT wbcache.get('growth:' || :id);
 EOF
+  cat >"$WBC_WORK/nothing.sql" <<'EOF'
+\set id random(1, :keys)
+SELECT 'growth:' || :id;
+EOF
 }
 
 # growth_pgbench SCRIPT OPTION...: its output goes to a file of its own name.
@@ -71,10 +76,10 @@ growth_fill() {
   growth_psql -c "VACUUM ANALYZE wbcache.entry" -c "SELECT pg_stat_reset()" -o /dev/null
 }
 
-# One client for 2 seconds: its reads a second.
-growth_read() {
-  growth_pgbench read -c 1 -T 2 || wbc_fail "reading failed; see results/read.log"
-  sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$WBC_WORK/results/read.log"
+# growth_speed SCRIPT: one client for a second; its transactions a second.
+growth_speed() {
+  growth_pgbench "$1" -c 1 -T 1 || wbc_fail "reading failed; see results/$1.log"
+  sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$WBC_WORK/results/$1.log"
 }
 
 growth_size() {
@@ -101,10 +106,11 @@ growth_run() {
   started=$SECONDS
   growth_pgbench refresh -c 2 -R $((RATE * SCALE)) -T "$seconds" &
   writer=$!
-  every=$((seconds / SAMPLES))
+  every=$((seconds / (SAMPLES + 1)))
   for ((sample = 0; sample < SAMPLES; sample++)); do
-    wbc_wait $((every + 1)) growth_time_has_come $((started + sample * every))
-    printf 'bytes=%s snapshot=%s look size=%s index=%s reads=%s\n' "$growth_bytes" "$1" $(growth_size) "$(growth_read)"
+    wbc_wait $((every + 1)) growth_time_has_come $((started + (sample + 1) * every))
+    printf 'bytes=%s snapshot=%s look size=%s index=%s reads=%s nothing=%s\n' "$growth_bytes" "$1" $(growth_size) \
+      "$(growth_speed read)" "$(growth_speed nothing)"
   done
   wait "$writer" || wbc_fail "the refreshes failed; see results/refresh.log"
   growth_wait_until_written
