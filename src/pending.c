@@ -34,6 +34,7 @@
 #include "utils/memutils.h"
 
 PendingList wbc_pending;
+uint64		wbc_pending_changes = 1;
 
 /* ----------------------------------------------------------------
  * Listing
@@ -258,6 +259,7 @@ wbc_pending_set(const WbcPendingValue *value)
 	append_op(OP_SET, copy);
 	wbc_pending.last_set = wbc_pending.nops - 1;
 	wbc_pending.nsets++;
+	wbc_pending_changes++;
 }
 
 /*
@@ -306,6 +308,16 @@ is_globbed(const WbcKey *key, int after)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * As long as this is the same, in this transaction, what was listed is still
+ * listed, and to list it again would change nothing.  Never 0.
+ */
+uint64
+wbc_pending_token(void)
+{
+	return wbc_pending_changes;
 }
 
 /*
@@ -425,6 +437,7 @@ cut_subtransaction(int level)
 {
 	int			nsets = wbc_pending.nsets;
 
+	wbc_pending_changes++;
 	while (wbc_pending.nops > 0 &&
 		   wbc_pending.ops[wbc_pending.nops - 1].nest_level >= level)
 		cut_last_op();
