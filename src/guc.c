@@ -70,7 +70,7 @@ define_invalidation(void)
 							 "Change of odds, in percent of the old ones, above which they count as moved.",
 							 NULL,
 							 &wbc_guc_odds_threshold,
-							 10, 0, 1e6,
+							 10, 0, 100000,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 

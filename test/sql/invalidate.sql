@@ -157,6 +157,31 @@ SELECT of_game($$ SELECT wbcache.invalidate_game_cache(E'g1\n') $$);
 SELECT of_game($$ SELECT wbcache.invalidate_game_cache(repeat('g', 600)) $$);
 SELECT of_game($$ SELECT wbcache.invalidate_game_cache(NULL) $$);
 
+-- Again in one transaction: after a rollback to a savepoint, after a set(), after it was released; and in the next transaction.
+CALL fill('{odds:live:g1, props:categories:g1}');
+BEGIN;
+SAVEPOINT a;
+SELECT wbcache.invalidate_game_cache('g1');
+ROLLBACK TO a;
+SELECT wbcache.invalidate_game_cache('g1');
+COMMIT;
+SELECT key, status FROM unnest('{odds:live:g1, props:categories:g1}'::text[]) key, wbcache.lookup(key);
+BEGIN;
+SELECT wbcache.invalidate_game_cache('g1'), wbcache.set('odds:live:g1', '1'), wbcache.set('props:categories:g1', '1');
+SELECT wbcache.invalidate_game_cache('g1');
+COMMIT;
+SELECT key, status FROM unnest('{odds:live:g1, props:categories:g1}'::text[]) key, wbcache.lookup(key);
+BEGIN;
+SELECT wbcache.invalidate_game_cache('g1');
+SAVEPOINT a;
+SELECT wbcache.invalidate_game_cache('g1');
+ROLLBACK TO a;
+COMMIT;
+SELECT wbcache.set('odds:live:g1', '1');
+SELECT wbcache.invalidate_game_cache('g1');
+SELECT wbcache.invalidate_game_cache('g1');
+SELECT status FROM wbcache.lookup('odds:live:g1');
+
 -- Status: nothing when it is the same; the odds under a status that is not of the feed too.
 SELECT of_game($$ SELECT wbcache.invalidate_on_status_change('g1', 'live', 'live') $$);
 SELECT of_game($$ SELECT wbcache.invalidate_on_status_change('g1', NULL, NULL) $$);

@@ -95,12 +95,12 @@ behaviour 'each is answered without another load' => sub {
 };
 
 # Rows of other keys that share a stripe with what is invalidated below: each costs a load, and gets a newer version. A row's
-# stripes are those of everyone, the key, the endpoint, the tag.
+# stripes are those of everyone, patterns, the key, the endpoint, the tag.
 my $shared;
 
 behaviour 'what is invalidated is not served from the table' => sub {
 	$shared = $session->value(q{SELECT count(*) FROM wbcache.entry WHERE key NOT IN ('item:1', 'item:2', 'item:3', 'item:4') AND stripes && ARRAY(
-		SELECT CASE WHEN key IN ('item:1', 'item:3') THEN stripes[2] ELSE stripes[4] END FROM wbcache.entry
+		SELECT CASE WHEN key IN ('item:1', 'item:3') THEN stripes[3] ELSE stripes[5] END FROM wbcache.entry
 		WHERE key IN ('item:1', 'item:2', 'item:3', 'item:4'))});
 	diag("other keys that share a stripe: $shared");
 	$session->run(q{UPDATE test.version SET version = 2; SELECT wbcache.invalidate('item:1'), wbcache.invalidate_tag('group:2')});
