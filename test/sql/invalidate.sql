@@ -112,9 +112,11 @@ SELECT wbcache.set('inv:3', '"before"');
 SELECT wbcache.invalidate_pattern('inv:*3');
 SELECT wbcache.invalidate_pattern('*:2');
 SELECT wbcache.set('inv:2:2', '"after"');
-SELECT key, value FROM unnest('{inv:1, inv:2, inv:3, inv:2:2}'::text[]) key, wbcache.lookup(key);
+SELECT wbcache.invalidate_pattern('inv:4'), wbcache.set('inv:4', '"between"');
+SELECT wbcache.invalidate_pattern('inv:4');
+SELECT key, value FROM unnest('{inv:1, inv:2, inv:3, inv:4, inv:2:2}'::text[]) key, wbcache.lookup(key);
 COMMIT;
-SELECT key, value, status FROM unnest('{inv:1, inv:2, inv:3, inv:2:2}'::text[]) key, wbcache.lookup(key);
+SELECT key, value, status FROM unnest('{inv:1, inv:2, inv:3, inv:4, inv:2:2}'::text[]) key, wbcache.lookup(key);
 
 -- What get_with_swr keeps is private: no pattern reaches it.
 CREATE FUNCTION inv_load(parts text[]) RETURNS json LANGUAGE sql AS $$ SELECT to_json(clock_timestamp()) $$;

@@ -136,27 +136,37 @@ behaviour 'a crash' => sub {
 };
 
 behaviour 'damaged files are not believed' => sub {
-	$session->ask('echo:c1');
-	rows('echo:c1', 1);
+	$session->ask("echo:$_") for qw(c1 d1);
+	rows('echo:_1', 2);
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:c*')});
+	$session->ask('echo:e1');
+	rows('echo:e1', 1);
 	$session->close;
 	$node->stop;
+
+	# As if another pattern had been invalidated.
 	my $file = $node->data_dir . '/pg_stat/wbcache.globs';
-	ok(-s $file, 'there is one for the patterns');
-	open(my $out, '+<', $file) or die $!;
-	seek($out, 1000, 0);
-	print $out 'damage';
+	open(my $in, '<:raw', $file) or die $!;
+	my $content = do { local $/; <$in> };
+	is($content =~ s/echo:c\*/echo:x*/, 1, 'the pattern is in the file');
+	open(my $out, '>:raw', $file) or die $!;
+	print $out $content;
 	close($out);
 	$node->start;
 	$session = session($node, 'postgres');
-	is(status('echo:c1'), 'hit 1', 'what was fetched after the last pattern is served');
-	is(status('echo:b2'), 'miss 3', 'what was invalidated is not');
-	$session->run(q{SELECT wbcache.invalidate_pattern('echo:c*')});
-	is(status('echo:c1'), 'miss 2', 'patterns work');
+	is(status('echo:c1'), 'miss 2', 'what was invalidated is not served');
+	is(status('echo:d1'), 'miss 2', 'nor what may have been');
+	is(status('echo:e1'), 'hit 1', 'what was fetched after the last pattern is');
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:e*')});
+	is(status('echo:e1'), 'miss 2', 'patterns work');
+};
+
+behaviour 'the files are there between a shutdown and a start only' => sub {
 	$session->close;
 	$node->stop;
-	ok(-s $node->data_dir . "/pg_stat/wbcache.$_", "file $_ after a shutdown") for qw(stripes globs registry);
+	ok(-s $node->data_dir . "/pg_stat/wbcache.$_", "$_ after a shutdown") for qw(stripes globs registry);
 	$node->start;
-	ok(!-e $node->data_dir . "/pg_stat/wbcache.$_", "none while the server runs: $_") for qw(stripes globs registry);
+	ok(!-e $node->data_dir . "/pg_stat/wbcache.$_", "$_ after a start") for qw(stripes globs registry);
 	$session = session($node, 'postgres');
 };
 
