@@ -241,7 +241,8 @@ Errors: those of get(), those of the loader; 22023 the key belongs to an endpoin
  * The table tier
  * --------------------------------------------------------------------------- */
 
--- Updates change no indexed column and find room in their page, so that they are HOT.
+-- Updates change no indexed column and find room in their page, so that they are HOT. VACUUM doesn't truncate: that takes
+-- a lock for which no reader waits, so that what is in the table alone would be fetched meanwhile.
 CREATE UNLOGGED TABLE wbcache.entry (
 	key text COLLATE "C" NOT NULL,
 	role oid NOT NULL,
@@ -263,9 +264,9 @@ CREATE UNLOGGED TABLE wbcache.entry (
 	PRIMARY KEY (key, role, loader)
 ) WITH (fillfactor = 70,
 	autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500,
-	autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.5,
+	autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.5, vacuum_truncate = false,
 	toast.autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_threshold = 500,
-	toast.autovacuum_vacuum_cost_delay = 0);
+	toast.autovacuum_vacuum_cost_delay = 0, toast.vacuum_truncate = false);
 REVOKE ALL ON TABLE wbcache.entry FROM PUBLIC;
 
 COMMENT ON TABLE wbcache.entry IS 'The table tier: values beyond what memory holds, and for a warm start. Written and purged by the loaders; empty after a crash and on a standby. A row is of use while entry_is_current() says so and hard_expires_at is not over. It shows values to whoever may read it: grant with care.';

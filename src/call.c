@@ -69,6 +69,24 @@ set_local(const char *name, const char *value)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+static Oid
+look_up(const char *signature)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		function;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(signature);
+	fcinfo->args[0].isnull = false;
+	function = to_regprocedure(fcinfo);
+	if (fcinfo->isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("loader %s does not exist", signature),
+				 errhint("Create the function, or name another one, such as 'public.load_sidebar(text[])'.")));
+	return DatumGetObjectId(function);
+}
+
 /*
  * The function that a signature such as 'public.load_sidebar(text[])' names,
  * whatever the search_path of whoever asks: a reader must not be able to put
@@ -81,8 +99,7 @@ wbc_call_find(const char *signature)
 	Oid			function;
 
 	set_local("search_path", "pg_catalog, pg_temp");
-	function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
-													CStringGetDatum(signature)));
+	function = look_up(signature);
 	AtEOXact_GUC(false, nest_level);
 
 	wbc_call_check_type(function);
@@ -96,9 +113,7 @@ wbc_call_find(const char *signature)
 char *
 wbc_call_qualify(const char *signature)
 {
-	Oid			function =
-		DatumGetObjectId(DirectFunctionCall1(regprocedurein,
-											 CStringGetDatum(signature)));
+	Oid			function = look_up(signature);
 
 	wbc_call_check_type(function);
 	return format_procedure_qualified(function);

@@ -57,6 +57,7 @@ start_read(WbcRead *read, TimestampTz now)
 	read->flight = -1;
 	read->started_flight = false;
 	read->from_table = false;
+	read->failed_lately = false;
 	read->lease_time = 0;
 	read->lease = 0;
 	read->lease_lost = false;
@@ -270,12 +271,15 @@ wbc_swr_mark_failed(WbcRead *read)
 	wbc_metrics_count(&wbc_swr_counters(read)->errors);
 }
 
+/*
+ * Keeps the error: it is the answer where the table tier has none.
+ */
 static void
-take_failure(WbcRead *read, const WbcFound *found)
+keep_failure(WbcRead *read, const WbcFound *found)
 {
 	memcpy(&read->error, wbc_entry_value(found->entry), sizeof(WbcError));
 	wbc_memory_unpin(found->pointer);
-	wbc_swr_mark_failed(read);
+	read->failed_lately = true;
 }
 
 /*
@@ -416,7 +420,8 @@ answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
 }
 
 /*
- * Answers a read from memory.  Returns false when it can't be.
+ * Answers a read from memory.  Returns false when it can't be, or when memory
+ * has an error only.
  */
 bool
 wbc_swr_look(WbcRead *read)
@@ -435,8 +440,8 @@ wbc_swr_look(WbcRead *read)
 			answer_stale(read, &found, now);
 			return true;
 		case LOOK_FAILURE:
-			take_failure(read, &found);
-			return true;
+			keep_failure(read, &found);
+			break;
 		case LOOK_MISS:
 			break;
 	}

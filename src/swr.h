@@ -41,6 +41,8 @@ typedef struct WbcRead
 	/* on the way there */
 	bool		bypass;
 	bool		from_table;		/* not from memory */
+	bool		failed_lately;	/* memory has but an error: that of a fetch a
+								 * moment ago */
 	int			flight;			/* a reference is held, or -1 */
 	bool		started_flight;
 } WbcRead;

@@ -42,7 +42,8 @@
  */
 
 /*
- * Brings a row into memory, if there is room for it.
+ * Brings a row into memory, if there is room for it.  One that is above the
+ * limit of now is no reason to put others out.
  */
 static void
 promote(const WbcKey *key, const WbcTableRow *row)
@@ -51,6 +52,8 @@ promote(const WbcKey *key, const WbcTableRow *row)
 	dsa_pointer pointer;
 
 	wbc_table_parts(key, row, &parts);
+	if (parts.value_len > wbc_memory_value_limit())
+		return;
 	pointer = wbc_memory_build(&parts);
 	if (!DsaPointerIsValid(pointer))
 		return;
@@ -86,7 +89,7 @@ answer_from_table(WbcRead *read)
 	{
 		read->status = WBC_STATUS_STALE;
 		wbc_metrics_count(&wbc_swr_counters(read)->stale);
-		wbc_swr_see_to_refresh(read, true);
+		wbc_swr_see_to_refresh(read, !read->failed_lately);
 	}
 	return true;
 }
@@ -175,6 +178,11 @@ answer_without_flight(WbcRead *read)
 		return true;
 	if (!read->bypass && answer_from_table(read))
 		return true;
+	if (read->failed_lately)
+	{
+		wbc_swr_mark_failed(read);
+		return true;
+	}
 	if (wbc_swr_source(read) != WBC_SOURCE_NONE && read->route.endpoint->uncommitted)
 	{
 		fail_for_want_of_commit(read);
@@ -284,6 +292,11 @@ board(WbcRead *read)
 			case WBC_JOIN_NOT_NEEDED:
 				if (wbc_swr_look(read))
 					return;
+				if (read->failed_lately)
+				{
+					wbc_swr_mark_failed(read);
+					return;
+				}
 				if (ask.join_only || read->bypass || round >= ROUNDS_MAX)
 				{
 					answer_nothing(read);

@@ -234,7 +234,13 @@ scan(Relation table, Relation index, const WbcKey *key, WbcTableRow *row)
 				ObjectIdGetDatum(key->loader));
 	iscan = wbc_compat_index_beginscan(table, index, snapshot, lengthof(keys));
 	index_rescan(iscan, keys, lengthof(keys), NULL, 0);
-	found = index_getnext_slot(iscan, ForwardScanDirection, slot) &&
+
+	/*
+	 * While somebody's old snapshot keeps all versions of a row, the newest is
+	 * nearly always the last: tuples of one key are in the order of their place
+	 * in the table, which grows at its end then.
+	 */
+	found = index_getnext_slot(iscan, BackwardScanDirection, slot) &&
 		take_row(slot, row);
 
 	index_endscan(iscan);

@@ -40,8 +40,9 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-/* Advisory locks of users have 1 or 2 here. */
-#define LOCK_CLASS	3
+/* Classes of our advisory locks; those of users have 1 or 2 here. */
+#define LOCK_OF_TASK	3
+#define LOCK_OF_PLACE	4
 
 /* After one failure; it doubles with each, */
 #define RETRY_FIRST	(10 * USECS_PER_SEC)
@@ -51,7 +52,7 @@
 
 #define COLUMNS \
 	"name, owner, function, \"interval\", timeout, driver, cron_job," \
-	" last_result, last_start, last_end, run_id, failures, xmin"
+	" last_result, last_start, next_start, run_id, failures, xmin"
 
 enum
 {
@@ -64,7 +65,7 @@ enum
 	COLUMN_CRON_JOB,
 	COLUMN_LAST_RESULT,
 	COLUMN_LAST_START,
-	COLUMN_LAST_END,
+	COLUMN_NEXT_START,
 	COLUMN_RUN_ID,
 	COLUMN_FAILURES,
 	COLUMN_XMIN
@@ -127,8 +128,8 @@ take_row(uint64 row, WbcTask *task)
 	task->running = result != NULL && strcmp(result, "running") == 0;
 	value = column(row, COLUMN_LAST_START, &null);
 	task->last_start = null ? 0 : DatumGetTimestampTz(value);
-	value = column(row, COLUMN_LAST_END, &null);
-	task->last_end = null ? 0 : DatumGetTimestampTz(value);
+	value = column(row, COLUMN_NEXT_START, &null);
+	task->next_start = null ? 0 : DatumGetTimestampTz(value);
 	value = column(row, COLUMN_RUN_ID, &null);
 	task->run_id = null ? 0 : DatumGetInt64(value);
 	task->failures = DatumGetInt32(column(row, COLUMN_FAILURES, &null));
@@ -178,7 +179,7 @@ wbc_task_list_running(WbcTask *tasks, int most)
 }
 
 /*
- * Claims the tasks that are due for the worker, or fewer, for whoever is going
+ * Claims tasks that are due for the worker and don't run, up to so many, for whoever is going
  * to start them now; those that don't get started are due again at "again".
  * Rows that somebody has locked are left for later.  Returns how many.
  */
@@ -198,6 +199,7 @@ wbc_task_claim_due(WbcTask *tasks, int most, TimestampTz now,
 							  "SELECT name FROM wbcache.task"
 							  " WHERE driver OPERATOR(pg_catalog.=) 'worker'"
 							  " AND next_start OPERATOR(pg_catalog.<=) $1"
+							  " AND last_result IS DISTINCT FROM 'running'"
 							  " ORDER BY next_start LIMIT $3"
 							  " FOR UPDATE SKIP LOCKED))"
 							  " RETURNING " COLUMNS,
@@ -208,7 +210,8 @@ wbc_task_claim_due(WbcTask *tasks, int most, TimestampTz now,
 }
 
 /*
- * When the next task is due for the worker; "never" when there is none.
+ * When the next task that doesn't run is due for the worker; "never" when there
+ * is none.
  */
 TimestampTz
 wbc_task_next_due(TimestampTz never)
@@ -218,7 +221,8 @@ wbc_task_next_due(TimestampTz never)
 
 	(void) wbc_statement_execute("SELECT pg_catalog.min(next_start)"
 								 " FROM wbcache.task"
-								 " WHERE driver OPERATOR(pg_catalog.=) 'worker'",
+								 " WHERE driver OPERATOR(pg_catalog.=) 'worker'"
+								 " AND last_result IS DISTINCT FROM 'running'",
 								 0, NULL, NULL, NULL);
 	due = column(0, 1, &null);
 	return null ? never : DatumGetTimestampTz(due);
@@ -251,7 +255,7 @@ make_tag(const char *name, LOCKTAG *tag)
 										   strlen(name), 0);
 
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32),
-						 (uint32) hash, LOCK_CLASS);
+						 (uint32) hash, LOCK_OF_TASK);
 }
 
 /*
@@ -265,6 +269,24 @@ wbc_task_try_lock(const char *name, bool for_session)
 
 	make_tag(name, &tag);
 	return LockAcquire(&tag, ExclusiveLock, for_session, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Takes one of the places that there are for runs at a time, until the end of
+ * the session.
+ */
+bool
+wbc_task_try_place(void)
+{
+	LOCKTAG		tag;
+
+	for (int i = 0; i < WBC_TASK_RUNS_MAX; i++)
+	{
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, i, LOCK_OF_PLACE);
+		if (LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL)
+			return true;
+	}
+	return false;
 }
 
 /* ----------------------------------------------------------------
@@ -312,6 +334,24 @@ wbc_task_mark_started(const WbcTaskOrder *order, TimestampTz now)
 								 " WHERE name OPERATOR(pg_catalog.=) $1"
 								 " AND owner OPERATOR(pg_catalog.=) $4",
 								 4, types, values, NULL) > 0;
+}
+
+/*
+ * There was no place for a run: it is due as soon as there is one.
+ */
+void
+wbc_task_mark_due(const char *name, TimestampTz now)
+{
+	static const Oid types[2] = {NAMEOID, TIMESTAMPTZOID};
+	Datum		values[2] = {
+		DirectFunctionCall1(namein, CStringGetDatum(name)),
+		TimestampTzGetDatum(now)
+	};
+
+	(void) wbc_statement_execute("UPDATE wbcache.task SET next_start = $2"
+								 " WHERE name OPERATOR(pg_catalog.=) $1"
+								 " AND driver OPERATOR(pg_catalog.=) 'worker'",
+								 2, types, values, NULL);
 }
 
 static const char *
@@ -391,13 +431,14 @@ wbc_task_make_run_id(void)
  * caller's latch is set when the process starts and when it ends.
  */
 BackgroundWorkerHandle *
-wbc_task_start(const WbcTask *task, int64 run_id)
+wbc_task_start(const WbcTask *task, int64 run_id, bool by_clock)
 {
 	BackgroundWorkerHandle *handle;
 	WbcTaskOrder order = {
 		.dbid = MyDatabaseId,
 		.owner = task->owner,
 		.run_id = run_id,
+		.by_clock = by_clock,
 		.name = task->name
 	};
 	BackgroundWorker worker = {

@@ -17,11 +17,15 @@ typedef struct WbcTaskOrder
 	Oid			dbid;
 	Oid			owner;
 	int64		run_id;
+	bool		by_clock;		/* it is one of few at a time */
 	NameData	name;
 } WbcTaskOrder;
 
 StaticAssertDecl(sizeof(WbcTaskOrder) <= BGW_EXTRALEN,
 				 "an order must fit into a worker's arguments");
+
+/* Most runs at a time that the clock has started, in a database. */
+#define WBC_TASK_RUNS_MAX	4
 
 /* How a run has ended; the labels in wbcache.task.last_result. */
 typedef enum WbcTaskResult
@@ -44,7 +48,7 @@ typedef struct WbcTask
 	int64		cron_job;		/* 0: none */
 	bool		running;		/* says the row */
 	TimestampTz last_start;		/* 0: never */
-	TimestampTz last_end;		/* 0: never, or it runs */
+	TimestampTz next_start;		/* 0: not by the worker */
 	int64		run_id;			/* of the last run; 0: none */
 	int			failures;		/* in a row, the last run included */
 	bool		uncommitted;	/* written by the current transaction */
@@ -59,14 +63,17 @@ extern TimestampTz wbc_task_next_due(TimestampTz never);
 extern char *wbc_task_last_detail(const char *name);
 
 extern bool wbc_task_try_lock(const char *name, bool for_session);
+extern bool wbc_task_try_place(void);
 
 extern TimestampTz wbc_task_next_start(int64 interval, int failures,
 									   TimestampTz started_at, TimestampTz now);
 extern bool wbc_task_mark_started(const WbcTaskOrder *order, TimestampTz now);
+extern void wbc_task_mark_due(const char *name, TimestampTz now);
 extern void wbc_task_mark_ended(const char *name, WbcTaskResult result,
 								const char *detail, TimestampTz now);
 
-extern BackgroundWorkerHandle *wbc_task_start(const WbcTask *task, int64 run_id);
+extern BackgroundWorkerHandle *wbc_task_start(const WbcTask *task, int64 run_id,
+											  bool by_clock);
 extern int64 wbc_task_make_run_id(void);
 
 #endif							/* WBC_TASK_H */

@@ -27,9 +27,6 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
-/* Most runs at a time in a database, those asked for by run_task() included. */
-#define RUNS_MAX		4
-
 /* Most rows looked at for interrupted runs. */
 #define RUNNING_MAX		64
 
@@ -52,17 +49,18 @@ typedef struct Start
 	NameData	name;
 	int64		run_id;
 	TimestampTz at;
+	TimestampTz again;			/* next_start, as it was claimed */
 } Start;
 
 typedef struct Look
 {
 	TimestampTz now;
-	WbcTask		due[RUNS_MAX];	/* claimed */
+	WbcTask		due[WBC_TASK_RUNS_MAX];	/* claimed */
 	int			ndue;
 	TimestampTz next_due;
 } Look;
 
-static Start starts[2 * RUNS_MAX];
+static Start starts[2 * WBC_TASK_RUNS_MAX];
 static TimestampTz next_look = 0;
 static bool complained = false;
 
@@ -128,8 +126,8 @@ mark_interrupted(TimestampTz now)
 }
 
 /*
- * A process has ended.  If it has not begun its run, and it was not for another
- * run's sake, that was a failure.
+ * A process has ended.  If nobody has touched the row since it was claimed, nor
+ * holds the task's lock, the process has never begun its run.
  */
 static void
 settle_start(const Start *start, TimestampTz now)
@@ -139,8 +137,7 @@ settle_start(const Start *start, TimestampTz now)
 	WbcTask		task;
 
 	if (!wbc_task_try_lock(name, false) || !wbc_task_find(name, &task) ||
-		task.run_id == start->run_id || task.last_start >= start->at ||
-		task.last_end >= start->at)
+		task.run_id == start->run_id || task.next_start != start->again)
 		return;
 	order.owner = task.owner;
 	if (wbc_task_mark_started(&order, start->at))
@@ -149,17 +146,32 @@ settle_start(const Start *start, TimestampTz now)
 							now);
 }
 
-static void
-settle_starts(TimestampTz now)
+static bool
+has_ended(const Start *start)
 {
 	pid_t		pid;
 
+	return start->handle != NULL &&
+		GetBackgroundWorkerPid(start->handle, &pid) == BGWH_STOPPED;
+}
+
+static bool
+any_has_ended(void)
+{
+	for (int i = 0; i < lengthof(starts); i++)
+		if (has_ended(&starts[i]))
+			return true;
+	return false;
+}
+
+static void
+settle_starts(TimestampTz now)
+{
 	for (int i = 0; i < lengthof(starts); i++)
 	{
 		Start	   *start = &starts[i];
 
-		if (start->handle == NULL ||
-			GetBackgroundWorkerPid(start->handle, &pid) != BGWH_STOPPED)
+		if (!has_ended(start))
 			continue;
 		pfree(start->handle);
 		start->handle = NULL;
@@ -184,11 +196,11 @@ look(void *arg)
 	wbc_statement_begin(owner, &scope);
 	settle_starts(look->now);
 	running = mark_interrupted(look->now);
-	if (running < RUNS_MAX)
-		look->ndue = wbc_task_claim_due(look->due, RUNS_MAX - running,
+	if (running < WBC_TASK_RUNS_MAX)
+		look->ndue = wbc_task_claim_due(look->due, WBC_TASK_RUNS_MAX - running,
 										look->now, look->now + START_AGAIN);
 	look->next_due = wbc_task_next_due(look->next_due);
-	if (running + look->ndue >= RUNS_MAX)
+	if (running + look->ndue >= WBC_TASK_RUNS_MAX)
 		look->next_due = Max(look->next_due, look->now + LOOK_AGAIN);
 	wbc_statement_end(&scope);
 }
@@ -206,7 +218,8 @@ start(const WbcTask *task, TimestampTz now)
 	starts[i].name = task->name;
 	starts[i].run_id = wbc_task_make_run_id();
 	starts[i].at = now;
-	starts[i].handle = wbc_task_start(task, starts[i].run_id);
+	starts[i].again = task->next_start;
+	starts[i].handle = wbc_task_start(task, starts[i].run_id, true);
 	if (starts[i].handle == NULL && !complained)
 		ereport(LOG,
 				(errmsg("no worker slot is free for task \"%s\"; trying again every 5 s",
@@ -230,7 +243,7 @@ wbc_task_clock_run(TimestampTz now, TimestampTz *next)
 		return;
 	}
 	*next = Max(next_look, now + LOOK_SOON);
-	if ((!wbc_worker_was_told() && now < next_look) ||
+	if ((now < next_look && !wbc_worker_was_told() && !any_has_ended()) ||
 		!wbc_worker_begin_duty())
 		return;
 

@@ -453,7 +453,7 @@ wbcache_run_task(PG_FUNCTION_ARGS)
 				 errdetail("Its process can't see that yet."),
 				 errhint("Commit before running it.")));
 
-	handle = wbc_task_start(&task, run_id);
+	handle = wbc_task_start(&task, run_id, false);
 	if (handle == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -8,7 +8,8 @@
  * own, and nothing to leave behind; a procedure may commit as often as it likes.
  * It ends with the run.
  *
- *		1	take the task's lock, or leave it to whoever has it
+ *		1	take the task's lock, or leave it to whoever has it; and one of the
+ *			places for runs at a time, or leave it for later
  *		2	write that the run has started
  *		3	call the function or procedure
  *		4	write how the run has ended
@@ -87,8 +88,11 @@ begin_run(void *arg)
 	if (!wbc_task_try_lock(name, true))
 		return;
 	wbc_statement_begin(owner, &scope);
-	run->started = wbc_task_find(name, &task) &&
-		wbc_task_mark_started(run->order, GetCurrentTimestamp());
+	if (run->order->by_clock && !wbc_task_try_place())
+		wbc_task_mark_due(name, GetCurrentTimestamp());
+	else
+		run->started = wbc_task_find(name, &task) &&
+			wbc_task_mark_started(run->order, GetCurrentTimestamp());
 	if (run->started)
 	{
 		run->function = MemoryContextStrdup(TopMemoryContext, task.function);
