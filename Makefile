@@ -3,7 +3,7 @@
 
 # The targets in SCRIPT_GOALS work before PostgreSQL's build files are there (the scripts install what is missing), so
 # that part of the file doesn't look for PGXS. The scripts call make again for the build.
-SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth deps help
+SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth stress deps help
 
 ifneq ($(filter $(SCRIPT_GOALS),$(MAKECMDGOALS)),)
 
@@ -27,6 +27,10 @@ bench-growth:
 
 bench:
 	@test/bench/bench.sh
+	@test/bench/invalidation.sh
+
+stress:
+	@test/stress/stress.sh
 
 deps:
 	@test/lib/deps.sh
@@ -41,8 +45,9 @@ help:
 	@echo "make check-upstream   only the tests of the test upstream"
 	@echo "make demo             a private PostgreSQL and a test upstream, with measured figures (FIXTURES=path)"
 	@echo "make demo-stop        end the demo and remove everything it made"
-	@echo "make bench            compare wbcache.get with Redis GET and others"
+	@echo "make bench            compare wbcache.get with Redis GET and others, and what invalidation costs"
 	@echo "make bench-growth     what half an hour of refreshes does to the table behind memory"
+	@echo "make stress           a million reads beside transactions on the same key, checked (SEED=1 SESSIONS=8 OVERLAPS=1000000)"
 	@echo "make deps             install the Debian packages that build, check and demo need"
 
 # Goals of the build that stand beside a script: "make clean check".

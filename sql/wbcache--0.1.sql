@@ -285,16 +285,16 @@ COMMENT ON COLUMN wbcache.entry.fetch_started IS 'when its fetch began; a later 
 COMMENT ON COLUMN wbcache.entry.fetch_ms IS 'how long its fetch took, in milliseconds';
 COMMENT ON COLUMN wbcache.entry.source IS 'hash of the URL it came from';
 COMMENT ON COLUMN wbcache.entry.epoch IS 'life of the generations that the row belongs to';
-COMMENT ON COLUMN wbcache.entry.stripes IS 'stripes that the value depends on: everyone, key, endpoint, tags';
+COMMENT ON COLUMN wbcache.entry.stripes IS 'stripes that the value depends on: everyone, patterns, key, endpoint, tags, games it is registered for';
 COMMENT ON COLUMN wbcache.entry.generations IS 'what these stripes held before the fetch began';
 
-CREATE FUNCTION wbcache.entry_is_current(epoch bigint, stripes integer[], generations bigint[]) RETURNS boolean
+CREATE FUNCTION wbcache.entry_is_current(key text, epoch bigint, stripes integer[], generations bigint[]) RETURNS boolean
 	LANGUAGE c VOLATILE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'wbcache_entry_is_current';
-COMMENT ON FUNCTION wbcache.entry_is_current(bigint, integer[], bigint[]) IS
+COMMENT ON FUNCTION wbcache.entry_is_current(text, bigint, integer[], bigint[]) IS
 'Whether a row of wbcache.entry, of which these are the columns, was not invalidated since. Not open to PUBLIC.
 Errors: 55000 the library is not preloaded.';
-REVOKE ALL ON FUNCTION wbcache.entry_is_current(bigint, integer[], bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION wbcache.entry_is_current(text, bigint, integer[], bigint[]) FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
  * Writing.  All of it takes effect when the transaction commits, and not at
@@ -336,27 +336,57 @@ COMMENT ON FUNCTION wbcache.delete(text) IS
 'Takes a key''s value out when the transaction commits, whatever its endpoint says about invalidated values.
 Errors: 22023 no key, 42704 no endpoint, 42501 not a writer, 55000 the library is not preloaded.';
 
-CREATE FUNCTION wbcache.invalidate(key text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+CREATE TYPE wbcache.invalidation_reason AS ENUM
+	('STATUS_CHANGE', 'ODDS_MOVEMENT', 'CANCELLED', 'POSTPONED', 'MANUAL', 'SIDEBAR_REFRESH');
+COMMENT ON TYPE wbcache.invalidation_reason IS
+'Why something was invalidated, for stat_invalidation and invalidation_events; it makes no difference to what is invalidated.';
+
+CREATE FUNCTION wbcache.invalidate(
+	key text,
+	reason wbcache.invalidation_reason DEFAULT 'MANUAL')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_invalidate';
-COMMENT ON FUNCTION wbcache.invalidate(text) IS
+COMMENT ON FUNCTION wbcache.invalidate(text, wbcache.invalidation_reason) IS
 'Makes a key''s value, and any fetch of it that is under way, invalid when the transaction commits. The endpoint''s on_invalidate says whether it may still be served as stale.
+key: NULL does nothing. reason: for the statistics; NULL: MANUAL.
 Errors: 22023 no key, 42704 no endpoint, 42501 not a writer, 55000 the library is not preloaded.';
 
-CREATE FUNCTION wbcache.invalidate_own(key text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+CREATE FUNCTION wbcache.invalidate_own(
+	key text,
+	reason wbcache.invalidation_reason DEFAULT 'MANUAL')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_invalidate_own';
-COMMENT ON FUNCTION wbcache.invalidate_own(text) IS
+COMMENT ON FUNCTION wbcache.invalidate_own(text, wbcache.invalidation_reason) IS
 'Makes what get_with_swr() keeps under a key for the current role, whatever its loader, invalid when the transaction commits.
+key: NULL does nothing. reason: for the statistics; NULL: MANUAL.
 Errors: 22023 no key, 55000 the library is not preloaded.';
 
-CREATE FUNCTION wbcache.invalidate_tag(tag text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+CREATE FUNCTION wbcache.invalidate_tag(
+	tag text,
+	reason wbcache.invalidation_reason DEFAULT 'MANUAL')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_invalidate_tag';
-COMMENT ON FUNCTION wbcache.invalidate_tag(text) IS
+COMMENT ON FUNCTION wbcache.invalidate_tag(text, wbcache.invalidation_reason) IS
 'Makes all values that carry a tag, and all fetches of such, invalid when the transaction commits. Costs the same for one value and for a million. Not open to PUBLIC: a tag can be carried by keys of any endpoint.
+tag: the name of an endpoint is a tag of all its keys; NULL does nothing. reason: for the statistics; NULL: MANUAL.
 Errors: 22023 the tag is empty, 55000 the library is not preloaded.';
-REVOKE ALL ON FUNCTION wbcache.invalidate_tag(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION wbcache.invalidate_tag(text, wbcache.invalidation_reason) FROM PUBLIC;
+
+CREATE FUNCTION wbcache.invalidate_pattern(
+	pattern text,
+	reason wbcache.invalidation_reason DEFAULT 'MANUAL')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate_pattern';
+COMMENT ON FUNCTION wbcache.invalidate_pattern(text, wbcache.invalidation_reason) IS
+'Makes the values of all keys of this database that match a pattern, and all fetches of such, invalid when the transaction commits; those too that are fetched between this call and the commit. Costs the same for one key and for a million: nothing is enumerated; each other value is compared once, when it is read next. What get_with_swr() keeps is not concerned. Not open to PUBLIC.
+pattern: * stands for any characters, colons too, ? for one character, a backslash takes the meaning from what follows; up to 512 bytes; ''*'' is every key. NULL does nothing. reason: for the statistics; NULL: MANUAL.
+The last 256 patterns of all databases are remembered: a value that was not read while so many were committed is fetched again. A transaction may use 16; with more of them it invalidates everything.
+Errors: 22023 the pattern is empty or too long, 22025 it ends in the middle of an escape, 55000 the library is not preloaded.';
+REVOKE ALL ON FUNCTION wbcache.invalidate_pattern(text, wbcache.invalidation_reason) FROM PUBLIC;
 
 CREATE FUNCTION wbcache.clear() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -365,6 +395,157 @@ COMMENT ON FUNCTION wbcache.clear() IS
 'Makes all values, and all fetches that are under way, invalid when the transaction commits: those of all databases of the server. Not open to PUBLIC.
 Errors: 55000 the library is not preloaded.';
 REVOKE ALL ON FUNCTION wbcache.clear() FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
+ * Games and sidebars: what belongs together in sports.  Not open to PUBLIC, as
+ * invalidate_tag() isn't; register_cache_key() asks whether the role may write
+ * the key.
+ * --------------------------------------------------------------------------- */
+
+CREATE FUNCTION wbcache.invalidate_game_cache(
+	game_id text,
+	reason wbcache.invalidation_reason DEFAULT 'MANUAL')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate_game_cache';
+COMMENT ON FUNCTION wbcache.invalidate_game_cache(text, wbcache.invalidation_reason) IS
+'Makes all that belongs to a game invalid when the transaction commits: every value with the tag game:<game_id>; the keys odds:<status>:<game_id> for each status of the feed (unplayed, live, half, completed, cancelled, suspended, delayed, forfeited, invalid, postponed); the key props:categories:<game_id>; and the keys that register_cache_key() has tied to it. Endpoints whose keys have the game in them declare the tag, as in tags => ARRAY[''game:{fixture_id}'']. Nothing of another game is touched: an id with a colon in it can''t be a segment of a key, so that it has the tag and its registered keys only.
+game_id: NULL does nothing. reason: for the statistics; NULL: MANUAL.
+Errors: 22023 the id is empty, 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.invalidate_sidebar_cache(
+	sport_id text DEFAULT NULL,
+	league_id text DEFAULT NULL,
+	reason wbcache.invalidation_reason DEFAULT 'SIDEBAR_REFRESH')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate_sidebar_cache';
+COMMENT ON FUNCTION wbcache.invalidate_sidebar_cache(text, text, wbcache.invalidation_reason) IS
+'Makes the sidebars invalid, when the transaction commits, that show a league of a sport. Their keys are sidebar:<sport_id>:<league_id>, with all for what is not given; their endpoint carries the tags sidebar, sidebar:sport:{sport_id} and sidebar:league:{league_id}.
+Both given: those of the league, of the sport, and of all. sport_id alone: those of the sport and all its leagues, and of all. league_id alone: those of the league in any sport, and all that show whole sports. Neither: every sidebar.
+reason: for the statistics; NULL: SIDEBAR_REFRESH.
+Errors: 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.invalidate_on_status_change(
+	game_id text,
+	old_status text,
+	new_status text)
+	RETURNS boolean
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate_on_status_change';
+COMMENT ON FUNCTION wbcache.invalidate_on_status_change(text, text, text) IS
+'Does what invalidate_game_cache() does if the status has changed, for the odds under the old and the new status too where these are not of the feed. The reason is CANCELLED, POSTPONED or STATUS_CHANGE, by the new status.
+game_id: NULL: NULL. old_status, new_status: NULL: none. Returns whether it did.
+Errors: 22023 the id is empty, 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.invalidate_on_odds_movement(
+	game_id text,
+	old_odds double precision,
+	new_odds double precision,
+	threshold double precision DEFAULT NULL,
+	by text DEFAULT 'price')
+	RETURNS boolean
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_invalidate_on_odds_movement';
+COMMENT ON FUNCTION wbcache.invalidate_on_odds_movement(text, double precision, double precision, double precision, text) IS
+'Does what invalidate_game_cache() does if the odds have moved: if abs(new - old) / abs(old) is above the threshold. Where the old odds are NULL or 0, or the new ones are NULL, any difference is a movement. The reason is ODDS_MOVEMENT.
+game_id: NULL: NULL. threshold: in percent; NULL: wbcache.odds_threshold. by: price compares the numbers; probability compares what they imply as American odds, where +100 and -100 are the same. Returns whether it did.
+Errors: 22023 the id is empty, the threshold is negative, or another word for by; 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.register_cache_key(
+	game_id text,
+	key text)
+	RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_register_cache_key';
+COMMENT ON FUNCTION wbcache.register_cache_key(text, text) IS
+'Ties a key to a game for 24 h from the last call: whenever the game is invalidated, so is the key. For keys whose endpoint doesn''t declare the tag game:{...}. It takes effect at once, whatever becomes of the transaction, and makes what the key has so far invalid unless it was tied to the game before; so any value read afterwards goes with the game, as if it carried the tag game:<game_id>. Call it before the value is set or read. It survives a clean restart of the server, not a crash, which empties the cache too.
+game_id, key: NULL does nothing. The role must be a writer of the key''s endpoint.
+Errors: 22023 no key or id, 42704 no endpoint, 42501 not a writer, 54000 more than 8 games for the key or 32768 registrations in all, 55000 the library is not preloaded.';
+
+REVOKE ALL ON FUNCTION
+	wbcache.invalidate_game_cache(text, wbcache.invalidation_reason),
+	wbcache.invalidate_sidebar_cache(text, text, wbcache.invalidation_reason),
+	wbcache.invalidate_on_status_change(text, text, text),
+	wbcache.invalidate_on_odds_movement(text, double precision, double precision, double precision, text)
+	FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
+ * Sports layer: triggers on the user's own tables, for the tables' owners.
+ * Not open to PUBLIC.
+ * --------------------------------------------------------------------------- */
+
+CREATE FUNCTION wbcache.classify_game_status(status text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'wbcache_classify_game_status';
+COMMENT ON FUNCTION wbcache.classify_game_status(text) IS
+'What a feed''s word for the state of a game means: unplayed, live, half, completed, cancelled, suspended, delayed, forfeited, invalid or postponed. Case and dividers don''t matter, and words of other feeds are known, such as scheduled, in_progress, halftime, final, canceled, ppd. An unknown word is returned as it is.';
+
+CREATE FUNCTION wbcache.events_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_events_changed';
+COMMENT ON FUNCTION wbcache.events_changed() IS 'function of the triggers that bind_events() makes';
+REVOKE ALL ON FUNCTION wbcache.events_changed() FROM PUBLIC;
+
+CREATE FUNCTION wbcache.odds_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_odds_changed';
+COMMENT ON FUNCTION wbcache.odds_changed() IS 'function of the triggers that watch_odds() makes';
+REVOKE ALL ON FUNCTION wbcache.odds_changed() FROM PUBLIC;
+
+CREATE FUNCTION wbcache.bind_events(
+	relation regclass,
+	game_id name,
+	sport_id name,
+	league_id name,
+	status name,
+	starts_at name,
+	sport_name name DEFAULT NULL,
+	league_name name DEFAULT NULL,
+	home name DEFAULT NULL,
+	away name DEFAULT NULL)
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_bind_events';
+COMMENT ON FUNCTION wbcache.bind_events(regclass, name, name, name, name, name, name, name, name, name) IS
+'Lets changes of a table of games invalidate, when they commit: a row that is inserted, deleted, or updated in one of the named columns does for its game what invalidate_game_cache() does, and for the sidebars of its sport and league what invalidate_sidebar_cache() does, before and after the change. Updates that change none of these columns cost and do next to nothing. TRUNCATE invalidates everything, and so do binding and unbinding, and attaching, detaching and dropping partitions. The triggers are ENABLE ALWAYS, so that they fire on a logical-replication subscriber too. Also makes the view wbcache.events, which the table''s owner owns. pg_dump carries both.
+relation: a table or a partitioned table of the current role''s; one in a database. To bind it again replaces what was made. The others name its columns: game_id, sport_id, league_id, status and the optional four of type text, varchar, char, name, enum, integer or uuid, starts_at of type timestamptz or timestamp (taken for UTC).
+Errors: 22004 relation or a required column is NULL, 42703 no such column, 42804 a column of another type, 42809 a view, foreign or temporary table, 42501 not its owner, 55000 another table is bound already.';
+
+CREATE FUNCTION wbcache.unbind_events(relation regclass) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_unbind_events';
+COMMENT ON FUNCTION wbcache.unbind_events(regclass) IS
+'Takes away what bind_events() has made: the triggers and the view wbcache.events. For the table''s owner.
+Errors: 22004 relation is NULL, 42501 not its owner, 42704 not bound, 2BP01 something of yours depends on the view.';
+
+CREATE FUNCTION wbcache.watch_odds(
+	relation regclass,
+	game_id name,
+	price name,
+	threshold double precision DEFAULT NULL,
+	by text DEFAULT 'price')
+	RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_watch_odds';
+COMMENT ON FUNCTION wbcache.watch_odds(regclass, name, name, double precision, text) IS
+'Lets changes of a table of odds invalidate, when they commit: a row that is inserted or deleted, comes to another game, or whose price moves by more than the threshold in one update, does for its game what invalidate_game_cache() does. TRUNCATE, partitions, ENABLE ALWAYS and pg_dump: as for bind_events().
+relation: a table or a partitioned table of the current role''s; any number in a database. To watch it again replaces what was made. game_id: its column of type text, varchar, char, name, enum, integer or uuid. price: its column of type numeric, integer or floating point. threshold, by: as in invalidate_on_odds_movement(); a threshold of 0 takes every change of the price for a movement.
+Errors: those of bind_events() but the last; 22023 the threshold is negative, or another word for by.';
+
+CREATE FUNCTION wbcache.unwatch_odds(relation regclass) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_unwatch_odds';
+COMMENT ON FUNCTION wbcache.unwatch_odds(regclass) IS
+'Takes away the triggers that watch_odds() has made. For the table''s owner.
+Errors: 22004 relation is NULL, 42501 not its owner, 42704 not watched.';
+
+REVOKE ALL ON FUNCTION
+	wbcache.bind_events(regclass, name, name, name, name, name, name, name, name, name),
+	wbcache.unbind_events(regclass),
+	wbcache.watch_odds(regclass, name, name, double precision, text),
+	wbcache.unwatch_odds(regclass)
+	FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
  * Tasks
@@ -510,11 +691,29 @@ CREATE FUNCTION wbcache.stat_worker_entries(
 	AS 'MODULE_PATHNAME', 'wbcache_stat_worker_entries';
 COMMENT ON FUNCTION wbcache.stat_worker_entries() IS 'worker processes, as the view stat_worker shows them';
 
+CREATE FUNCTION wbcache.stat_invalidation_counters(
+	OUT keys bigint, OUT tags bigint, OUT patterns bigint, OUT everything bigint,
+	OUT status_change bigint, OUT odds_movement bigint, OUT cancelled bigint,
+	OUT postponed bigint, OUT manual bigint, OUT sidebar_refresh bigint,
+	OUT rows_purged bigint, OUT per_minute bigint, OUT threshold bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1
+	AS 'MODULE_PATHNAME', 'wbcache_stat_invalidation_counters';
+COMMENT ON FUNCTION wbcache.stat_invalidation_counters() IS 'counters of this database''s invalidations, as the view stat_invalidation shows them';
+
+CREATE FUNCTION wbcache.invalidation_event_entries(
+	OUT number bigint, OUT at timestamptz, OUT reason text, OUT kind text,
+	OUT what text, OUT count bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_invalidation_event_entries';
+COMMENT ON FUNCTION wbcache.invalidation_event_entries() IS 'the latest invalidations of this database, as the view invalidation_events shows them';
+
 CREATE FUNCTION wbcache.stat_reset() RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_stat_reset';
 COMMENT ON FUNCTION wbcache.stat_reset() IS
-'Sets the counters of this database''s endpoints and servers, and those of the coalescer, to zero. Not open to PUBLIC.
+'Sets the counters of this database''s endpoints, servers and invalidations, and those of the coalescer, to zero. Not open to PUBLIC.
 Errors: 55000 the library is not preloaded.';
 REVOKE ALL ON FUNCTION wbcache.stat_reset() FROM PUBLIC;
 
@@ -596,6 +795,41 @@ COMMENT ON COLUMN wbcache.stat_server.paused_until IS 'until when the upstream h
 COMMENT ON COLUMN wbcache.stat_server.last_error IS 'why the last failed request failed; no key, no secret';
 COMMENT ON COLUMN wbcache.stat_server.last_error_at IS 'when that was';
 
+CREATE VIEW wbcache.stat_invalidation AS
+	SELECT keys + tags + patterns + everything AS total,
+		keys, tags, patterns, everything,
+		status_change, odds_movement, cancelled, postponed, manual, sidebar_refresh,
+		rows_purged, per_minute, threshold,
+		threshold > 0 AND per_minute > threshold AS alert
+	FROM wbcache.stat_invalidation_counters();
+COMMENT ON VIEW wbcache.stat_invalidation IS 'invalidations committed in this database since the server start or stat_reset(); each key, tag and pattern counts once a transaction';
+COMMENT ON COLUMN wbcache.stat_invalidation.total IS 'all of them: by what, and by reason';
+COMMENT ON COLUMN wbcache.stat_invalidation.keys IS 'of keys, delete() included';
+COMMENT ON COLUMN wbcache.stat_invalidation.tags IS 'of tags, and of endpoints that were changed or dropped';
+COMMENT ON COLUMN wbcache.stat_invalidation.patterns IS 'of patterns';
+COMMENT ON COLUMN wbcache.stat_invalidation.everything IS 'of everything: by clear(), TRUNCATE, or a transaction with too many to be listed';
+COMMENT ON COLUMN wbcache.stat_invalidation.status_change IS 'because a game''s status changed';
+COMMENT ON COLUMN wbcache.stat_invalidation.odds_movement IS 'because odds moved';
+COMMENT ON COLUMN wbcache.stat_invalidation.cancelled IS 'because a game was cancelled';
+COMMENT ON COLUMN wbcache.stat_invalidation.postponed IS 'because a game was postponed';
+COMMENT ON COLUMN wbcache.stat_invalidation.manual IS 'by calls that gave no other reason';
+COMMENT ON COLUMN wbcache.stat_invalidation.sidebar_refresh IS 'because a sidebar changed';
+COMMENT ON COLUMN wbcache.stat_invalidation.rows_purged IS 'rows of wbcache.entry removed because they were invalid or expired';
+COMMENT ON COLUMN wbcache.stat_invalidation.per_minute IS 'within the last 60 s';
+COMMENT ON COLUMN wbcache.stat_invalidation.threshold IS 'wbcache.invalidation_alert_rate; 0: no alert';
+COMMENT ON COLUMN wbcache.stat_invalidation.alert IS 'whether per_minute is above the threshold';
+
+CREATE VIEW wbcache.invalidation_events AS
+	SELECT number, at, reason::wbcache.invalidation_reason AS reason, kind, what, count
+	FROM wbcache.invalidation_event_entries();
+COMMENT ON VIEW wbcache.invalidation_events IS 'the latest invalidations committed in this database, the oldest first; 1000 are kept over all databases. It shows keys and tags to whoever may read it.';
+COMMENT ON COLUMN wbcache.invalidation_events.number IS 'number of the event in this database since the server start';
+COMMENT ON COLUMN wbcache.invalidation_events.at IS 'when it was committed';
+COMMENT ON COLUMN wbcache.invalidation_events.reason IS 'why';
+COMMENT ON COLUMN wbcache.invalidation_events.kind IS 'key, own key (of get_with_swr), tag, pattern, or everything';
+COMMENT ON COLUMN wbcache.invalidation_events.what IS 'the key, tag or pattern; NULL: everything, or those of a transaction beyond its first 16 of the kind and reason together';
+COMMENT ON COLUMN wbcache.invalidation_events.count IS 'how many the event stands for';
+
 CREATE VIEW wbcache.stat_memory AS
 	SELECT size, used, slots, entries, stores, evictions, refused,
 		round(100.0 * used / size, 2) AS used_percent
@@ -629,18 +863,22 @@ COMMENT ON COLUMN wbcache.stat_worker.flights_under_way IS 'flights that workers
 REVOKE ALL ON FUNCTION
 	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),
 	wbcache.stat_server_counters(), wbcache.stat_memory_counters(),
-	wbcache.stat_worker_entries()
+	wbcache.stat_worker_entries(), wbcache.stat_invalidation_counters(),
+	wbcache.invalidation_event_entries()
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),
 	wbcache.stat_server_counters(), wbcache.stat_memory_counters(),
-	wbcache.stat_worker_entries()
+	wbcache.stat_worker_entries(), wbcache.stat_invalidation_counters(),
+	wbcache.invalidation_event_entries()
 	TO pg_monitor;
 REVOKE ALL ON
 	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
-	wbcache.stat_memory, wbcache.stat_worker
+	wbcache.stat_memory, wbcache.stat_worker, wbcache.stat_invalidation,
+	wbcache.invalidation_events
 	FROM PUBLIC;
 GRANT SELECT ON
 	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
-	wbcache.stat_memory, wbcache.stat_worker
+	wbcache.stat_memory, wbcache.stat_worker, wbcache.stat_invalidation,
+	wbcache.invalidation_events
 	TO pg_monitor;

@@ -40,6 +40,7 @@
 #include "endpoint.h"
 #include "endpoint_row.h"
 #include "guc.h"
+#include "key.h"
 #include "mb/pg_wchar.h"
 #include "metrics.h"
 #include "miscadmin.h"
@@ -382,6 +383,25 @@ wbc_endpoint_may_write(WbcEndpoint *endpoint, Oid role)
 		has_privs_of_any(role, endpoint->writers, endpoint->nwriters);
 }
 
+/*
+ * The key the user named, which the current role must be allowed to write.
+ */
+void
+wbc_endpoint_route_to_write(const text *from, WbcKey *key, WbcRoute *route)
+{
+	wbc_endpoint_prepare();
+
+	wbc_key_from_text(key, from);
+	if (!wbc_endpoint_route(key, route))
+		wbc_endpoint_report_no_route(key);
+	if (!wbc_endpoint_may_write(route->endpoint, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to write keys of endpoint \"%s\"",
+						NameStr(route->endpoint->name)),
+				 errhint("Ask the endpoint's owner to add your role to its writers.")));
+}
+
 /* ----------------------------------------------------------------
  * What a value depends on
  * ----------------------------------------------------------------
@@ -389,6 +409,7 @@ wbc_endpoint_may_write(WbcEndpoint *endpoint, Oid role)
 
 /*
  * Lists the stripes that a key's value depends on; doesn't read them.
+ * wbc_stamp_take() does, and adds those of the games it is registered for.
  */
 void
 wbc_endpoint_stamp(const WbcKey *key, const WbcRoute *route, WbcStamp *stamp)
@@ -398,6 +419,7 @@ wbc_endpoint_stamp(const WbcKey *key, const WbcRoute *route, WbcStamp *stamp)
 
 	stamp->n = 0;
 	wbc_generation_stamp_add(stamp, WBC_STRIPE_EVERYONE);
+	wbc_generation_stamp_add(stamp, WBC_STRIPE_GLOBS);
 	wbc_generation_stamp_add(stamp, wbc_generation_stripe_of_key(key));
 	wbc_generation_stamp_add(stamp, endpoint->stripe);
 	if (endpoint->ntags == 0)

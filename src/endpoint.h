@@ -92,6 +92,8 @@ extern bool wbc_endpoint_exists(const char *name, int len);
 extern void wbc_endpoint_report_no_route(const WbcKey *key) pg_attribute_noreturn();
 extern bool wbc_endpoint_may_read(WbcEndpoint *endpoint, Oid role);
 extern bool wbc_endpoint_may_write(WbcEndpoint *endpoint, Oid role);
+extern void wbc_endpoint_route_to_write(const text *from, WbcKey *key,
+										WbcRoute *route);
 extern void wbc_endpoint_stamp(const WbcKey *key, const WbcRoute *route,
 							   WbcStamp *stamp);
 extern bool wbc_endpoint_is_current(void);

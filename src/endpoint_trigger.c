@@ -170,10 +170,14 @@ wbcache_endpoint_check(PG_FUNCTION_ARGS)
 	return PointerGetDatum(tuple);
 }
 
+/* Nobody has to hear of the table's own stripe. */
 static void
 invalidate_endpoint(const char *name)
 {
-	wbc_pending_invalidate(wbc_generation_stripe_of_endpoint(MyDatabaseId, name));
+	WbcNote		note = {WBC_REASON_MANUAL, WBC_TARGET_TAG, strlen(name), name};
+
+	wbc_pending_invalidate(wbc_generation_stripe_of_endpoint(MyDatabaseId, name),
+						   name[0] != '\0' ? &note : NULL);
 }
 
 /*
@@ -234,7 +238,7 @@ all_rows_disappear(Relation table)
 										  SnapshotSelf, 0, NULL);
 	HeapTuple	tuple;
 
-	wbc_pending_invalidate_everything();
+	wbc_pending_invalidate_everything(WBC_REASON_MANUAL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		WbcEndpointRow row;

@@ -31,6 +31,7 @@
 #include "memory.h"
 #include "metrics.h"
 #include "miscadmin.h"
+#include "stamp.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -295,7 +296,7 @@ wbc_fetch_launch(WbcFetch *fetch, WbcHttp *http, TimestampTz now)
 	WbcError	error;
 
 	/* it may have waited: what was read then may be too old now */
-	if (!wbc_generation_stamp_is_current(&refresh->stamp) &&
+	if (!wbc_stamp_is_current(refresh->key, &refresh->stamp) &&
 		!try_describe(fetch, &error))
 	{
 		fail(fetch, &error, now);

@@ -48,6 +48,7 @@
 #include "memory.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "stamp.h"
 #include "storage/latch.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
@@ -192,7 +193,19 @@ static bool
 may_join_under_way(const Line *line, const WbcFlightAsk *ask)
 {
 	return line->under_way != NONE && !ask->must_start_later &&
-		wbc_generation_stamp_is_current(&wbc_flights->flights[line->under_way].stamp);
+		wbc_stamp_is_current(&line->key,
+							 &wbc_flights->flights[line->under_way].stamp);
+}
+
+/*
+ * Has another client this flight in hand, which can't be shared?  There is no
+ * second lease beside it.
+ */
+static bool
+is_leased(const Line *line, const WbcFlightAsk *ask)
+{
+	return ask->carrier == WBC_CARRIER_CLIENT &&
+		line != NULL && line->under_way != NONE;
 }
 
 static void
@@ -290,7 +303,7 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 		f = line->queued;
 	else if (line != NULL && may_join_under_way(line, ask))
 		f = line->under_way;
-	else if (ask->join_only ||
+	else if (ask->join_only || is_leased(line, ask) ||
 			 (ask->still_needed != NULL && !ask->still_needed(ask->arg)))
 		answer = WBC_JOIN_NOT_NEEDED;
 	else

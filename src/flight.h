@@ -60,7 +60,8 @@ typedef enum WbcJoin
 {
 	WBC_JOIN_STARTED,			/* a new flight was made */
 	WBC_JOIN_JOINED,			/* there was one to join */
-	WBC_JOIN_NOT_NEEDED,		/* still_needed() said no, or join_only */
+	WBC_JOIN_NOT_NEEDED,		/* still_needed() said no, or join_only, or
+								 * another's lease that can't be joined */
 	WBC_JOIN_FULL,				/* no room for another flight */
 	WBC_JOIN_NO_WORKER			/* nobody fetches for this database */
 } WbcJoin;

@@ -14,6 +14,7 @@
 #include "flight_table.h"
 #include "guc.h"
 #include "memory.h"
+#include "stamp.h"
 
 /*
  * Was it not used in time, or does it not hold any more?
@@ -23,7 +24,7 @@ wbc_flight_is_lease_lost(const Flight *flight, TimestampTz now)
 {
 	return flight->lease != 0 &&
 		(flight->lease_until <= now ||
-		 !wbc_generation_stamp_is_current(&flight->stamp));
+		 !wbc_stamp_is_current(&flight->key, &flight->stamp));
 }
 
 /*

@@ -41,19 +41,18 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "generation.h"
+#include "keep.h"
 #include "key.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "port/atomics.h"
-#include "port/pg_crc32c.h"
 #include "shmem.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
-#define STRIPES				(1 << 20)
-#define STRIPES_OF_ENDPOINTS	512
+#define STRIPES					(1 << 20)
+#define STRIPES_RESERVED		2	/* everyone's, and the globs' */
+#define STRIPES_OF_ENDPOINTS	512 /* the reserved ones included */
 #define IN_PROGRESS_MASK	UINT64CONST(0xFFFF)
 #define ONE_GENERATION		UINT64CONST(0x10000)
 
@@ -61,22 +60,11 @@
 #define SEED_TAG			UINT64CONST(0x7461670000000000)
 #define SEED_ENDPOINT		UINT64CONST(0x656e640000000000)
 
-/* Where the stripes are between a clean shutdown and the next start. */
-#define STRIPES_FILE		PGSTAT_STAT_PERMANENT_DIRECTORY "/wbcache.stripes"
-#define STRIPES_FILE_MAGIC	0x77626331
-
 typedef struct Generations
 {
 	uint64		epoch;			/* set at start, never changes */
 	pg_atomic_uint64 stripes[STRIPES];
 } Generations;
-
-/* What precedes the struct in the file. */
-typedef struct FileHeader
-{
-	uint32		magic;
-	pg_crc32c	crc;			/* of the struct */
-} FileHeader;
 
 static Generations *generations;
 static pg_atomic_uint64 *stripes;
@@ -92,17 +80,6 @@ stripes_size(void)
  * ----------------------------------------------------------------
  */
 
-static pg_crc32c
-checksum(void)
-{
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, generations, sizeof(Generations));
-	FIN_CRC32C(crc);
-	return crc;
-}
-
 /*
  * Runs in the postmaster when all other processes have ended, so that no
  * invalidation can come after it.
@@ -110,45 +87,8 @@ checksum(void)
 static void
 save_stripes(int code, Datum arg)
 {
-	FileHeader	header = {.magic = STRIPES_FILE_MAGIC};
-	FILE	   *file;
-
-	if (code != 0)
-		return;
-
-	header.crc = checksum();
-	file = AllocateFile(STRIPES_FILE ".tmp", PG_BINARY_W);
-	if (file == NULL ||
-		fwrite(&header, sizeof(header), 1, file) != 1 ||
-		fwrite(generations, sizeof(Generations), 1, file) != 1 ||
-		FreeFile(file) != 0)
-		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", STRIPES_FILE ".tmp"),
-				 errdetail("The values in wbcache.entry will not be used after the restart.")));
-	else
-		(void) durable_rename(STRIPES_FILE ".tmp", STRIPES_FILE, LOG);
-}
-
-/*
- * Reads what the last clean shutdown has saved, and removes it: after a crash
- * there must be none.  Returns false when there is none.
- */
-static bool
-load_stripes(void)
-{
-	FILE	   *file = AllocateFile(STRIPES_FILE, PG_BINARY_R);
-	FileHeader	header;
-	bool		good;
-
-	if (file == NULL)
-		return false;
-	good = fread(&header, sizeof(header), 1, file) == 1 &&
-		fread(generations, sizeof(Generations), 1, file) == 1 &&
-		header.magic == STRIPES_FILE_MAGIC && header.crc == checksum();
-	FreeFile(file);
-	(void) durable_unlink(STRIPES_FILE, LOG);
-	return good;
+	if (code == 0)
+		wbc_keep_save("stripes", generations, sizeof(Generations));
 }
 
 /*
@@ -192,7 +132,7 @@ stripes_attach(void *place, LWLockPadded *locks, bool found)
 	if (found)
 		return;
 
-	if (load_stripes())
+	if (wbc_keep_load("stripes", generations, sizeof(Generations)))
 		settle_stripes();
 	else
 		start_new_epoch();
@@ -212,6 +152,15 @@ wbc_generation_register(void)
 	wbc_shmem_register(&piece);
 }
 
+/*
+ * Names one life of the stripes.
+ */
+uint64
+wbc_generation_life(void)
+{
+	return generations->epoch;
+}
+
 uint64
 wbc_generation_epoch(Oid dbid)
 {
@@ -219,9 +168,9 @@ wbc_generation_epoch(Oid dbid)
 }
 
 /*
- * Stripe 0 is everyone's, those behind it in the first page of memory are the
- * endpoints': each hit looks at these, so they should be close together.  Keys
- * and tags have the rest.
+ * Stripe 0 is everyone's, 1 the globs', those behind them in the first page of
+ * memory are the endpoints': each hit looks at these, so they should be close
+ * together.  Keys and tags have the rest.
  */
 static uint32
 stripe_of_hash(uint64 hash)
@@ -270,7 +219,8 @@ wbc_generation_stripe_of_endpoint(Oid dbid, const char *name)
 	uint64		hash = hash_bytes_extended((const unsigned char *) name,
 										   strlen(name), SEED_ENDPOINT ^ dbid);
 
-	return 1 + (uint32) (hash % (STRIPES_OF_ENDPOINTS - 1));
+	return STRIPES_RESERVED +
+		(uint32) (hash % (STRIPES_OF_ENDPOINTS - STRIPES_RESERVED));
 }
 
 /*
@@ -299,6 +249,19 @@ wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp)
 	wbc_generation_stamp_add(stamp, WBC_STRIPE_EVERYONE);
 	wbc_generation_stamp_add(stamp,
 							 wbc_generation_stripe_of_private(key, key->scope));
+}
+
+/*
+ * The same for a stamp that was taken already: reads the stripe now.
+ */
+void
+wbc_generation_stamp_add_taken(WbcStamp *stamp, uint32 stripe)
+{
+	int			n = stamp->n;
+
+	wbc_generation_stamp_add(stamp, stripe);
+	if (stamp->n > n)
+		stamp->seen[n] = wbc_generation_read(stripe);
 }
 
 /*
@@ -358,6 +321,24 @@ wbc_generation_stamp_in_progress(const WbcStamp *stamp)
 		if ((stamp->seen[i] & IN_PROGRESS_MASK) != 0)
 			return true;
 	return false;
+}
+
+/*
+ * What a stripe holds now.
+ */
+uint64
+wbc_generation_read(uint32 stripe)
+{
+	return pg_atomic_read_u64(&stripes[stripe]);
+}
+
+/*
+ * The generation in what a stripe held, without the commits in progress.
+ */
+uint64
+wbc_generation_settled(uint64 seen)
+{
+	return seen & ~IN_PROGRESS_MASK;
 }
 
 /*

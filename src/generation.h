@@ -13,8 +13,17 @@
 /* The stripe of clear(), TRUNCATE and oversized transactions: everyone's. */
 #define WBC_STRIPE_EVERYONE	0
 
-/* Most stripes one entry depends on: everyone, key, endpoint, tags. */
-#define WBC_STAMP_MAX		(3 + WBC_TAGS_MAX)
+/*
+ * The stripe of what is invalidated by a pattern; see glob.c.  Every value has
+ * it right behind everyone's, but for the private ones.
+ */
+#define WBC_STRIPE_GLOBS	1
+
+/*
+ * Most stripes one entry depends on: everyone, globs, key, endpoint, tags, and
+ * games that the key is registered for.
+ */
+#define WBC_STAMP_MAX		(4 + WBC_TAGS_MAX + WBC_GAMES_MAX)
 
 /*
  * What a value depends on, and what those stripes held just before it was
@@ -35,6 +44,7 @@ extern void wbc_generation_register(void);
  * worth nothing in another.
  */
 extern uint64 wbc_generation_epoch(Oid dbid);
+extern uint64 wbc_generation_life(void);
 
 /* Which stripe a name hashes to. */
 extern uint32 wbc_generation_stripe_of_key(const WbcKey *key);
@@ -46,6 +56,7 @@ extern void wbc_generation_prefetch(const WbcKey *key);
 
 /* Building, taking and checking stamps. */
 extern void wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe);
+extern void wbc_generation_stamp_add_taken(WbcStamp *stamp, uint32 stripe);
 extern void wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp);
 extern void wbc_generation_stamp_take(WbcStamp *stamp);
 extern bool wbc_generation_is_current(int n, const uint32 *stripe,
@@ -58,6 +69,8 @@ extern bool wbc_generation_stamp_in_progress(const WbcStamp *stamp);
 extern void wbc_generation_begin(uint32 stripe);
 extern uint64 wbc_generation_commit(uint32 stripe);
 extern void wbc_generation_abort(uint32 stripe);
+extern uint64 wbc_generation_read(uint32 stripe);
+extern uint64 wbc_generation_settled(uint64 seen);
 extern uint64 wbc_generation_after_commit(uint64 before);
 extern bool wbc_generation_same(uint64 a, uint64 b);
 

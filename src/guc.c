@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "guc.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -20,6 +22,9 @@ int			wbc_guc_max_value_size = 8 * 1024;
 int			wbc_guc_max_flights = 1024;
 int			wbc_guc_max_wait = 5000;
 int			wbc_guc_loaders = 2;
+int			wbc_guc_alert_rate = 100;
+double		wbc_guc_odds_threshold = 10;
+char	   *wbc_guc_notify_channel = NULL;
 char	   *wbc_guc_databases = NULL;
 
 static bool
@@ -36,6 +41,46 @@ check_databases(char **newval, void **extra, GucSource source)
 	list_free(names);
 	pfree(copy);
 	return true;
+}
+
+/*
+ * NOTIFY takes no longer names.
+ */
+static bool
+check_channel(char **newval, void **extra, GucSource source)
+{
+	if (strlen(*newval) < NAMEDATALEN)
+		return true;
+	GUC_check_errdetail("A channel's name has at most %d bytes.", NAMEDATALEN - 1);
+	return false;
+}
+
+static void
+define_invalidation(void)
+{
+	DefineCustomIntVariable("wbcache.invalidation_alert_rate",
+							"Invalidations a minute in one database above which a warning is logged.",
+							"At most one a minute, by a loader. 0: none.",
+							&wbc_guc_alert_rate,
+							100, 0, INT_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomRealVariable("wbcache.odds_threshold",
+							 "Change of odds, in percent of the old ones, above which they count as moved.",
+							 NULL,
+							 &wbc_guc_odds_threshold,
+							 10, 0, 100000,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("wbcache.notify_channel",
+							   "Channel on which loaders announce committed invalidations by NOTIFY.",
+							   "Empty: none. Whoever may connect to the database may listen, and so learn keys and tags.",
+							   &wbc_guc_notify_channel,
+							   "",
+							   PGC_SIGHUP, 0,
+							   check_channel, NULL, NULL);
 }
 
 static void
@@ -99,6 +144,7 @@ wbc_guc_define(void)
 							PGC_USERSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
+	define_invalidation();
 	MarkGUCPrefixReserved("wbcache");
 }
 

@@ -1,251 +1,195 @@
 /*-------------------------------------------------------------------------
  *
  * invalidate.c
- *	  SQL functions that write: invalidate, invalidate_tag, set, delete,
- *	  clear.
+ *	  What is invalidated together: a key, a tag, a game, a sidebar.
  *
- * Layer 4.  They only list what is to be done; pending.c does it when the
- * transaction commits.
+ * Layer 4.  Lists what is to be done; it is done when the transaction commits.
+ * Used by triggers, and by the SQL functions in invalidate_sql.c.
+ *
+ * A game is the tag 'game:' with its id, and some keys that are known to
+ * carry the id as a segment.  An id with a colon in it can't be a segment:
+ * what looks like such a key belongs to another game, so only the tag counts.
+ *
+ * A sidebar key is 'sidebar:{sport_id}:{league_id}', with 'all' for what is not
+ * given.  Its endpoint carries the tags 'sidebar', 'sidebar:sport:{sport_id}'
+ * and 'sidebar:league:{league_id}'.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "endpoint.h"
-#include "flight.h"
-#include "fmgr.h"
+#include "generation.h"
+#include "invalidate.h"
 #include "key.h"
-#include "memory.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
-#include "ttl.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/timestamp.h"
-#include "worker.h"
+#include "status.h"
 
-PG_FUNCTION_INFO_V1(wbcache_invalidate);
-PG_FUNCTION_INFO_V1(wbcache_invalidate_own);
-PG_FUNCTION_INFO_V1(wbcache_invalidate_tag);
-PG_FUNCTION_INFO_V1(wbcache_set);
-PG_FUNCTION_INFO_V1(wbcache_delete);
-PG_FUNCTION_INFO_V1(wbcache_clear);
+/* The segment of a sport or league that is not given. */
+#define ALL		"all"
 
-/*
- * The key the user named, which the current role must be allowed to write.
- */
-static void
-begin_write(const text *from, WbcKey *key, WbcRoute *route)
+/* Statuses of the feed, and one of older feeds. */
+static const char *const statuses[] = {
+	"unplayed", "live", "half", "completed", "cancelled", "suspended",
+	"delayed", "forfeited", "invalid", "postponed"
+};
+
+void
+wbc_invalidate_tag_for(const char *tag, int len, WbcReason reason)
 {
-	wbc_shmem_require();
-	wbc_endpoint_prepare();
-
-	wbc_key_from_text(key, from);
-	if (!wbc_endpoint_route(key, route))
-		wbc_endpoint_report_no_route(key);
-	if (!wbc_endpoint_may_write(route->endpoint, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to write keys of endpoint \"%s\"",
-						NameStr(route->endpoint->name)),
-				 errhint("Ask the endpoint's owner to add your role to its writers.")));
-}
-
-/*
- * The stripe of a tag the user named.  Throws when it is empty.
- */
-static uint32
-stripe_of_tag(const text *tag)
-{
-	if (VARSIZE_ANY_EXHDR(tag) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tag is empty"),
-				 errhint("Give a tag such as 'game:42'.")));
-	return wbc_generation_stripe_of_tag(MyDatabaseId, VARDATA_ANY(tag),
-										VARSIZE_ANY_EXHDR(tag));
-}
-
-Datum
-wbcache_invalidate(PG_FUNCTION_ARGS)
-{
-	WbcRoute	route;
-	WbcKey		key;
-
-	begin_write(PG_GETARG_TEXT_PP(0), &key, &route);
-	wbc_pending_invalidate(wbc_generation_stripe_of_key(&key));
-	PG_RETURN_VOID();
-}
-
-/*
- * What get_with_swr() keeps for the current role.
- */
-Datum
-wbcache_invalidate_own(PG_FUNCTION_ARGS)
-{
-	WbcKey		key;
+	WbcNote		note = {reason, WBC_TARGET_TAG, len, tag};
 
 	wbc_shmem_require();
-	wbc_key_from_text(&key, PG_GETARG_TEXT_PP(0));
-	wbc_pending_invalidate(wbc_generation_stripe_of_private(&key, GetUserId()));
-	PG_RETURN_VOID();
+	if (len > 0)
+		wbc_pending_invalidate(wbc_generation_stripe_of_tag(MyDatabaseId, tag,
+															len), &note);
 }
 
-/*
- * An endpoint's name is a tag of all its keys.
- */
-Datum
-wbcache_invalidate_tag(PG_FUNCTION_ARGS)
+void
+wbc_invalidate_key_for(const char *key, int len, WbcReason reason)
 {
-	text	   *tag = PG_GETARG_TEXT_PP(0);
+	WbcNote		note = {reason, WBC_TARGET_KEY, len, key};
+	WbcKey		made;
 
 	wbc_shmem_require();
-	wbc_endpoint_prepare();
-	wbc_pending_invalidate(stripe_of_tag(tag));
-	if (wbc_endpoint_exists(VARDATA_ANY(tag), VARSIZE_ANY_EXHDR(tag)))
-		wbc_pending_invalidate(wbc_generation_stripe_of_endpoint(MyDatabaseId,
-																 text_to_cstring(tag)));
-	PG_RETURN_VOID();
+	if (!wbc_key_is_possible(key, len))
+		return;
+	wbc_key_make(&made, MyDatabaseId, key, len);
+	wbc_pending_invalidate(wbc_generation_stripe_of_key(&made), &note);
 }
 
-Datum
-wbcache_delete(PG_FUNCTION_ARGS)
-{
-	WbcRoute	route;
-	WbcKey		key;
-
-	begin_write(PG_GETARG_TEXT_PP(0), &key, &route);
-	wbc_pending_delete(&key);
-	PG_RETURN_VOID();
-}
-
-Datum
-wbcache_clear(PG_FUNCTION_ARGS)
+void
+wbc_invalidate_everything(WbcReason reason)
 {
 	wbc_shmem_require();
-	wbc_pending_invalidate_everything();
-	PG_RETURN_VOID();
+	wbc_pending_invalidate_everything(reason);
 }
 
-/* ----------------------------------------------------------------
- * set
- * ----------------------------------------------------------------
- */
-
-static void
-check_size(Size size)
+/* May it be one segment of a key? */
+static bool
+is_segment(const char *id, int len)
 {
-	if (size > wbc_memory_value_limit())
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value is too large to be cached"),
-				 errdetail("It has %zu bytes; the limit is %zu.",
-						   size, wbc_memory_value_limit()),
-				 errhint("Store a smaller value, or raise wbcache.max_value_size (and wbcache.memory_size to at least four times that).")));
+	return len > 0 && memchr(id, ':', len) == NULL;
 }
 
 static void
-add_tags(WbcStamp *stamp, ArrayType *tags)
+invalidate_odds_key(const char *status, const char *game_id, int len,
+					WbcReason reason)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
+	StringInfoData key;
 
-	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &n);
-	for (int i = 0; i < n; i++)
+	if (!is_segment(status, strlen(status)) || !is_segment(game_id, len))
+		return;
+	initStringInfo(&key);
+	appendStringInfo(&key, "odds:%s:", status);
+	appendBinaryStringInfo(&key, game_id, len);
+	wbc_invalidate_key_for(key.data, key.len, reason);
+	pfree(key.data);
+}
+
+void
+wbc_invalidate_game(const char *game_id, int len, WbcReason reason)
+{
+	StringInfoData name;
+
+	if (len == 0)
+		return;
+	initStringInfo(&name);
+	appendStringInfoString(&name, "game:");
+	appendBinaryStringInfo(&name, game_id, len);
+	wbc_invalidate_tag_for(name.data, name.len, reason);
+
+	for (int i = 0; i < lengthof(statuses); i++)
+		invalidate_odds_key(statuses[i], game_id, len, reason);
+
+	if (is_segment(game_id, len))
 	{
-		if (nulls[i])
-			continue;
-		if (stamp->n >= WBC_STAMP_MAX)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("too many tags"),
-					 errdetail("A value carries at most %d tags, those of its endpoint included.",
-							   WBC_TAGS_MAX),
-					 errhint("Pass fewer tags.")));
-		wbc_generation_stamp_add(stamp,
-								 stripe_of_tag(DatumGetTextPP(elements[i])));
+		resetStringInfo(&name);
+		appendStringInfoString(&name, "props:categories:");
+		appendBinaryStringInfo(&name, game_id, len);
+		wbc_invalidate_key_for(name.data, name.len, reason);
 	}
+	pfree(name.data);
 }
 
-/*
- * The TTLs of a value that is set: those given, else the endpoint's.
- */
+static WbcReason
+reason_of_status(const char *status)
+{
+	const char *word = wbc_status_classify(status, strlen(status));
+
+	if (word != NULL && strcmp(word, "cancelled") == 0)
+		return WBC_REASON_CANCELLED;
+	if (word != NULL && strcmp(word, "postponed") == 0)
+		return WBC_REASON_POSTPONED;
+	return WBC_REASON_STATUS_CHANGE;
+}
+
+bool
+wbc_invalidate_status_change(const char *game_id, int len, const char *old,
+							 const char *new)
+{
+	WbcReason	reason;
+
+	if (old == new || (old != NULL && new != NULL && strcmp(old, new) == 0))
+		return false;
+
+	reason = new != NULL ? reason_of_status(new) : WBC_REASON_STATUS_CHANGE;
+	wbc_invalidate_game(game_id, len, reason);
+	if (old != NULL)
+		invalidate_odds_key(old, game_id, len, reason);
+	if (new != NULL)
+		invalidate_odds_key(new, game_id, len, reason);
+	return true;
+}
+
 static void
-choose_ttls(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint,
-			WbcPendingValue *value)
+invalidate_sidebar_key(const char *sport, const char *league, WbcReason reason)
 {
-	value->soft_ttl = PG_ARGISNULL(2) ? endpoint->soft_ttl :
-		wbc_ttl_soft(PG_GETARG_INTERVAL_P(2));
-	value->hard_ttl = PG_ARGISNULL(3) ?
-		Max(endpoint->hard_ttl, value->soft_ttl) :
-		wbc_ttl_hard(PG_GETARG_INTERVAL_P(3));
-	wbc_ttl_check_order(value->soft_ttl, value->hard_ttl);
+	char	   *key;
+
+	if (!is_segment(sport, strlen(sport)) ||
+		!is_segment(league, strlen(league)))
+		return;
+	key = psprintf("sidebar:%s:%s", sport, league);
+	wbc_invalidate_key_for(key, strlen(key), reason);
+	pfree(key);
 }
 
-/*
- * What a lease has recorded says nothing of tags that come later.
- */
 static void
-refuse_tags(void)
+invalidate_sidebar_tag(const char *prefix, const char *id, WbcReason reason)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("tags and a lease cannot be given together"),
-			 errdetail("A lease records the generations of the endpoint's tags when it is given; others could have been invalidated since."),
-			 errhint("Leave tags out, and give the endpoint those that its keys need.")));
+	char	   *tag = psprintf("%s%s", prefix, id);
+
+	wbc_invalidate_tag_for(tag, strlen(tag), reason);
+	pfree(tag);
 }
 
 /*
- * Takes the generations that a lease has recorded.
+ * Whatever shows the league, the whole sport, or all.  Where only one of the
+ * two is known, the other one may be any.
  */
-static void
-use_lease(WbcPendingValue *value, uint64 lease, TimestampTz now)
+void
+wbc_invalidate_sidebar(const char *sport, const char *league, WbcReason reason)
 {
-	if (!wbc_flight_lease_stamp(&value->key, lease, now, &value->stamp))
-		ereport(ERROR,
-				(errcode(WBC_ERRCODE_LEASE_LOST),
-				 errmsg("the lease is not valid any more"),
-				 errdetail("Its time was over, or the key was invalidated since."),
-				 errhint("Call wbcache.acquire() again, and compute the value anew.")));
-	value->lease = lease;
-}
-
-/*
- * set(key, value, soft_ttl, hard_ttl, tags, lease).  Not strict: the last four
- * may be NULL; a NULL key or value does nothing.
- */
-Datum
-wbcache_set(PG_FUNCTION_ARGS)
-{
-	WbcPendingValue value;
-	WbcRoute	route;
-	text	   *json;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-
-	begin_write(PG_GETARG_TEXT_PP(0), &value.key, &route);
-	json = PG_GETARG_TEXT_PP(1);
-	value.value = VARDATA_ANY(json);
-	value.value_len = VARSIZE_ANY_EXHDR(json);
-	check_size(value.value_len);
-	choose_ttls(fcinfo, route.endpoint, &value);
-
-	wbc_endpoint_stamp(&value.key, &route, &value.stamp);
-	if (!PG_ARGISNULL(4) && !PG_ARGISNULL(5))
-		refuse_tags();
-	if (!PG_ARGISNULL(4))
-		add_tags(&value.stamp, PG_GETARG_ARRAYTYPE_P(4));
-	wbc_generation_stamp_take(&value.stamp);
-	value.lease = 0;
-	if (!PG_ARGISNULL(5))
-		use_lease(&value, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp());
-	wbc_pending_set(&value);
-	if (wbc_memory_dirt_is_urgent())
-		wbc_worker_wake_loaders(MyDatabaseId);
-	PG_RETURN_VOID();
+	if (sport != NULL && league != NULL)
+	{
+		invalidate_sidebar_key(sport, league, reason);
+		invalidate_sidebar_key(sport, ALL, reason);
+		invalidate_sidebar_key(ALL, league, reason);
+		invalidate_sidebar_key(ALL, ALL, reason);
+	}
+	else if (sport != NULL)
+	{
+		invalidate_sidebar_tag("sidebar:sport:", sport, reason);
+		invalidate_sidebar_tag("sidebar:sport:", ALL, reason);
+	}
+	else if (league != NULL)
+	{
+		invalidate_sidebar_tag("sidebar:league:", league, reason);
+		invalidate_sidebar_tag("sidebar:league:", ALL, reason);
+	}
+	else
+		invalidate_sidebar_tag("sidebar", "", reason);
 }

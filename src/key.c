@@ -94,3 +94,30 @@ wbc_key_from_text(WbcKey *key, const text *from)
 
 	wbc_key_make(key, MyDatabaseId, data, len);
 }
+
+/*
+ * Can this be a key at all?
+ */
+bool
+wbc_key_is_possible(const char *data, int len)
+{
+	if (len == 0 || len > WBC_KEY_MAX)
+		return false;
+	for (int i = 0; i < len; i++)
+		if ((unsigned char) data[i] < 0x20 || data[i] == 0x7f)
+			return false;
+	return true;
+}
+
+/*
+ * Throws unless this, which the user named, can be a tag.
+ */
+void
+wbc_key_check_tag(const text *tag)
+{
+	if (VARSIZE_ANY_EXHDR(tag) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tag is empty"),
+				 errhint("Give a tag such as 'game:42'.")));
+}

@@ -11,6 +11,8 @@
 #include "wbcache.h"
 
 extern void wbc_key_from_text(WbcKey *key, const text *from);
+extern bool wbc_key_is_possible(const char *data, int len);
+extern void wbc_key_check_tag(const text *tag);
 extern void wbc_key_make(WbcKey *key, Oid dbid, const char *data, int len);
 extern void wbc_key_make_private(WbcKey *key, const WbcKey *from,
 								 Oid scope, Oid loader);

@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "push.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procsignal.h"
@@ -88,6 +89,7 @@ start_work(int slot)
 	if (lane < 0)
 		proc_exit(0);
 	before_shmem_exit(leave_work, 0);
+	wbc_push_prepare();
 }
 
 static bool
@@ -130,6 +132,7 @@ wbc_loader_main(Datum arg)
 	{
 		TimestampTz now;
 		TimestampTz next;
+		TimestampTz next_push;
 		TimestampTz next_task;
 
 		CHECK_FOR_INTERRUPTS();
@@ -144,6 +147,7 @@ wbc_loader_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
+		next_push = wbc_push_run(GetCurrentTimestamp());
 		wbc_writeback_keep_up();
 		if (carry_out_flight())
 			continue;
@@ -154,7 +158,8 @@ wbc_loader_main(Datum arg)
 
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 time_to_sleep(now, Min(next, next_task)), wbc_compat_wait_event("WbcacheLoader"));
+						 time_to_sleep(now, Min(next, Min(next_task, next_push))),
+						 wbc_compat_wait_event("WbcacheLoader"));
 		ResetLatch(MyLatch);
 	}
 }

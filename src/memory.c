@@ -23,18 +23,13 @@
  * it.  The slot holds one pin.  Nothing between a pin and its unpin may throw,
  * unless the caller sees to the unpin.
  *
- * A slot is dirty until the transaction that wrote its entry into the table tier
- * has committed.  Dirty ones are evicted only where nothing else is left: then
- * the value is lost to the table tier, which costs a fetch later.  Nothing is
- * dirty on a standby, where there is no table tier.
- *
- * Making room is the business of memory_room.c.
+ * Making room is the business of memory_room.c, what is dirty that of
+ * memory_dirty.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "compat.h"
 #include "guc.h"
 #include "key.h"
@@ -47,9 +42,6 @@
 #include "storage/shmem.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-
-/* The table tier's writer holds no more than this part of the area pinned. */
-#define PINNED_PART_MAX		32
 
 Memory	   *wbc_memory;
 Bucket	   *wbc_memory_buckets;
@@ -183,12 +175,6 @@ wbc_memory_value_limit(void)
  * ----------------------------------------------------------------
  */
 
-static inline uint32
-bucket_of(uint64 hash)
-{
-	return hash & (wbc_memory->nbuckets - 1);
-}
-
 WbcEntry *
 wbc_memory_entry(dsa_pointer pointer)
 {
@@ -252,8 +238,8 @@ wbc_memory_key(const WbcEntry *entry, WbcKey *key)
 /*
  * The slot of a key in its bucket, or -1.  Hold the partition lock.
  */
-static int
-find_slot(const Bucket *bucket, const WbcKey *key)
+int
+wbc_memory_find_slot(const Bucket *bucket, const WbcKey *key)
 {
 	uint32		tag = tag_of(key->hash);
 
@@ -262,23 +248,6 @@ find_slot(const Bucket *bucket, const WbcKey *key)
 			is_entry_of(wbc_memory_entry_in(bucket, s), key))
 			return s;
 	return -1;
-}
-
-/* Hold the partition lock exclusively in these. */
-static void
-set_dirty(uint32 b, int s)
-{
-	if (!wbc_memory_is_dirty(b, s))
-		(void) pg_atomic_fetch_add_u64(&wbc_memory->dirty, 1);
-	wbc_memory_dirty[b] |= 1 << s;
-}
-
-static void
-set_clean(uint32 b, int s)
-{
-	if (wbc_memory_is_dirty(b, s))
-		(void) pg_atomic_fetch_sub_u64(&wbc_memory->dirty, 1);
-	wbc_memory_dirty[b] &= ~(1 << s);
 }
 
 /*
@@ -290,7 +259,7 @@ wbc_memory_clear_slot(uint32 b, int s)
 	dsa_pointer was = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
 
 	wbc_memory_buckets[b].unit[s] = 0;
-	set_clean(b, s);
+	wbc_memory_set_clean(b, s);
 	if (DsaPointerIsValid(was))
 		(void) pg_atomic_fetch_sub_u64(&wbc_memory->entries, 1);
 	return was;
@@ -308,7 +277,7 @@ wbc_memory_clear_slot(uint32 b, int s)
 void
 wbc_memory_prefetch(const WbcKey *key)
 {
-	uint32		b = bucket_of(key->hash);
+	uint32		b = wbc_memory_bucket_of(key->hash);
 
 	wbc_compat_prefetch(&wbc_memory_buckets[b]);
 	wbc_compat_prefetch(wbc_memory_lock(b));
@@ -321,12 +290,12 @@ wbc_memory_prefetch(const WbcKey *key)
 bool
 wbc_memory_find(const WbcKey *key, WbcFound *found)
 {
-	uint32		b = bucket_of(key->hash);
+	uint32		b = wbc_memory_bucket_of(key->hash);
 	LWLock	   *lock = wbc_memory_lock(b);
 	int			s;
 
 	LWLockAcquire(lock, LW_SHARED);
-	s = find_slot(&wbc_memory_buckets[b], key);
+	s = wbc_memory_find_slot(&wbc_memory_buckets[b], key);
 	if (s >= 0)
 	{
 		found->pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
@@ -449,8 +418,8 @@ put_in_slot(uint32 b, int s, dsa_pointer pointer, bool dirty)
 {
 	wbc_memory_buckets[b].tag[s] = tag_of(wbc_memory_entry(pointer)->hash);
 	wbc_memory_buckets[b].unit[s] = UNIT_OF_POINTER(pointer);
-	if (dirty && !RecoveryInProgress())
-		set_dirty(b, s);
+	if (dirty)
+		wbc_memory_set_dirty(b, s);
 	(void) pg_atomic_fetch_add_u64(&wbc_memory->entries, 1);
 	(void) pg_atomic_fetch_add_u64(&wbc_memory->stores, 1);
 }
@@ -467,7 +436,7 @@ bool
 wbc_memory_store(dsa_pointer pointer, bool dirty)
 {
 	WbcEntry   *entry = wbc_memory_entry(pointer);
-	uint32		b = bucket_of(entry->hash);
+	uint32		b = wbc_memory_bucket_of(entry->hash);
 	dsa_pointer old = InvalidDsaPointer;
 	bool		stored;
 	bool		evicted = false;
@@ -478,7 +447,7 @@ wbc_memory_store(dsa_pointer pointer, bool dirty)
 	wbc_memory_pin(pointer);
 
 	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
-	s = find_slot(&wbc_memory_buckets[b], &key);
+	s = wbc_memory_find_slot(&wbc_memory_buckets[b], &key);
 	stored = wbc_entry_is_current(entry) &&
 		(s < 0 ||
 		 wbc_memory_entry_in(&wbc_memory_buckets[b], s)->fetch_started <= entry->fetch_started);
@@ -514,12 +483,12 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 				  bool even_invalidated, TimestampTz now,
 				  TimestampTz refresh_at)
 {
-	uint32		b = bucket_of(key->hash);
+	uint32		b = wbc_memory_bucket_of(key->hash);
 	bool		usable = false;
 	int			s;
 
 	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
-	s = find_slot(&wbc_memory_buckets[b], key);
+	s = wbc_memory_find_slot(&wbc_memory_buckets[b], key);
 	if (s >= 0)
 	{
 		WbcEntry   *entry = wbc_memory_entry_in(&wbc_memory_buckets[b], s);
@@ -532,8 +501,7 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 		{
 			pg_atomic_write_u64(&entry->hard_expires_at, Max(hard, longer));
 			pg_atomic_write_u64(&entry->refresh_at, refresh_at);
-			if (!RecoveryInProgress())
-				set_dirty(b, s);
+			wbc_memory_set_dirty(b, s);
 		}
 	}
 	LWLockRelease(wbc_memory_lock(b));
@@ -547,122 +515,18 @@ wbc_memory_extend(const WbcKey *key, int64 by, int64 max_stale,
 void
 wbc_memory_remove(const WbcKey *key)
 {
-	uint32		b = bucket_of(key->hash);
+	uint32		b = wbc_memory_bucket_of(key->hash);
 	dsa_pointer old = InvalidDsaPointer;
 	int			s;
 
 	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
-	s = find_slot(&wbc_memory_buckets[b], key);
+	s = wbc_memory_find_slot(&wbc_memory_buckets[b], key);
 	if (s >= 0)
 		old = wbc_memory_clear_slot(b, s);
 	LWLockRelease(wbc_memory_lock(b));
 
 	if (DsaPointerIsValid(old))
 		wbc_memory_unpin(old);
-}
-
-/* ----------------------------------------------------------------
- * What the table tier has yet to get
- * ----------------------------------------------------------------
- */
-
-uint64
-wbc_memory_count_dirty(void)
-{
-	return pg_atomic_read_u64(&wbc_memory->dirty);
-}
-
-/*
- * Is so much dirty that entries may soon have to go before they are written?
- * With a sixteenth of the slots there is one in two buckets, and 9 in one bucket
- * are as good as never; but large values fill the memory before the slots.
- */
-bool
-wbc_memory_dirt_is_urgent(void)
-{
-	uint64		dirty = pg_atomic_read_u64(&wbc_memory->dirty);
-
-	return dirty > wbc_memory_count_slots() / 16 ||
-		(dirty > pg_atomic_read_u64(&wbc_memory->entries) / 8 &&
-		 pg_atomic_read_u64(&wbc_memory->used) > wbc_memory->dsa_size / 2);
-}
-
-/*
- * Pins the dirty entries of a database in one bucket for the caller.  Returns
- * how many.
- */
-static int
-collect_bucket(uint32 b, Oid dbid, WbcFound *out)
-{
-	int			n = 0;
-
-	LWLockAcquire(wbc_memory_lock(b), LW_SHARED);
-	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
-	{
-		WbcEntry   *entry;
-
-		if (!wbc_memory_is_dirty(b, s))
-			continue;
-		entry = wbc_memory_entry_in(&wbc_memory_buckets[b], s);
-		if (entry->dbid != dbid)
-			continue;
-		(void) pg_atomic_fetch_add_u32(&entry->refs, 1);
-		out[n].entry = entry;
-		out[n].pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
-		n++;
-	}
-	LWLockRelease(wbc_memory_lock(b));
-
-	return n;
-}
-
-/*
- * Collects dirty entries of a database, up to max, starting at the bucket
- * *cursor, which moves on; all was seen when it is back at 0.  They stay dirty
- * until wbc_memory_mark_clean(); the caller unpins them.  What is pinned can't
- * be evicted, so that it must be a small part of all.
- */
-int
-wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
-{
-	Size		most = wbc_memory->dsa_size / PINNED_PART_MAX;
-	Size		bytes = 0;
-	int			n = 0;
-
-	while (n + SLOTS_PER_BUCKET <= max && bytes < most)
-	{
-		int			before = n;
-
-		/* a bit that is missed for want of the lock is seen next time */
-		if (wbc_memory_dirty[*cursor] != 0)
-			n += collect_bucket(*cursor, dbid, out + n);
-		for (int i = before; i < n; i++)
-			bytes += out[i].entry->size;
-		*cursor = (*cursor + 1) & (wbc_memory->nbuckets - 1);
-		if (*cursor == 0)
-			break;
-	}
-	return n;
-}
-
-/*
- * The table tier has this entry, with this hard expiry.  If it is still there,
- * and was not extended meanwhile, it is clean.
- */
-void
-wbc_memory_mark_clean(const WbcEntry *entry, TimestampTz hard_expires_at)
-{
-	uint32		b = bucket_of(entry->hash);
-	WbcKey		key;
-	int			s;
-
-	wbc_memory_key(entry, &key);
-	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
-	s = find_slot(&wbc_memory_buckets[b], &key);
-	if (s >= 0 && wbc_memory_entry_in(&wbc_memory_buckets[b], s) == entry &&
-		wbc_entry_hard_expires_at(entry) == hard_expires_at)
-		set_clean(b, s);
-	LWLockRelease(wbc_memory_lock(b));
 }
 
 void

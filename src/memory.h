@@ -11,6 +11,7 @@
 
 #include "generation.h"
 #include "port/atomics.h"
+#include "stamp.h"
 #include "utils/dsa.h"
 #include "wbcache.h"
 
@@ -49,7 +50,8 @@ typedef struct WbcEntry
 	int64		fetch_us;		/* how long the fetch took */
 	uint64		source;			/* hash of the URL: the validators are good
 								 * for no other */
-	uint64		seen[FLEXIBLE_ARRAY_MEMBER];
+	uint64		seen[FLEXIBLE_ARRAY_MEMBER];	/* changes: that of the globs; see
+											 * wbc_stamp_catch_up() */
 } WbcEntry;
 
 static inline const uint32 *
@@ -85,8 +87,13 @@ wbc_entry_value(const WbcEntry *entry)
 static inline bool
 wbc_entry_is_current(const WbcEntry *entry)
 {
-	return wbc_generation_is_current(entry->nstripes, wbc_entry_stripes(entry),
-									 entry->seen);
+	const uint32 *stripes = wbc_entry_stripes(entry);
+
+	return likely(wbc_generation_is_current(entry->nstripes, stripes,
+											entry->seen)) ||
+		wbc_stamp_catch_up(entry->dbid, wbc_entry_key(entry), entry->key_len,
+						   entry->nstripes, stripes,
+						   unconstify(WbcEntry *, entry)->seen);
 }
 
 /* What an entry is built from. */

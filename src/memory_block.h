@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * memory_block.h
- *	  What memory.c and memory_room.c share, and nobody else may include.
+ *	  What memory.c, memory_dirty.c and memory_room.c share, and nobody else may include.
  *	  The lock protocol is in memory.c.
  *
  *-------------------------------------------------------------------------
@@ -65,6 +65,12 @@ wbc_memory_lock(uint32 bucket)
 	return &wbc_memory_locks[bucket % PARTITIONS].lock;
 }
 
+static inline uint32
+wbc_memory_bucket_of(uint64 hash)
+{
+	return hash & (wbc_memory->nbuckets - 1);
+}
+
 static inline WbcEntry *
 wbc_memory_entry_in(const Bucket *bucket, int s)
 {
@@ -84,7 +90,10 @@ wbc_memory_is_dirty(uint32 b, int s)
 	return (wbc_memory_dirty[b] & (1 << s)) != 0;
 }
 
+extern int	wbc_memory_find_slot(const Bucket *bucket, const WbcKey *key);
 extern dsa_pointer wbc_memory_clear_slot(uint32 b, int s);
+extern void wbc_memory_set_dirty(uint32 b, int s);
+extern void wbc_memory_set_clean(uint32 b, int s);
 
 extern bool wbc_memory_can_spare_dirty(void);
 extern dsa_pointer wbc_memory_allocate(Size size);

@@ -9,6 +9,7 @@
 #define WBC_PENDING_H
 
 #include "generation.h"
+#include "reason.h"
 #include "wbcache.h"
 
 /* Stripes one transaction may list before it takes everyone's instead. */
@@ -27,12 +28,15 @@ typedef struct WbcPendingValue
 } WbcPendingValue;
 
 extern void wbc_pending_install_callbacks(void);
-extern void wbc_pending_invalidate(uint32 stripe);
-extern void wbc_pending_invalidate_everything(void);
+extern void wbc_pending_invalidate(uint32 stripe, const WbcNote *note);
+extern void wbc_pending_invalidate_everything(WbcReason reason);
+extern void wbc_pending_invalidate_matching(const char *glob, int len,
+											WbcReason reason);
 extern void wbc_pending_set(const WbcPendingValue *value);
 extern void wbc_pending_delete(const WbcKey *key);
 extern void wbc_pending_forget_endpoint(const char *name);
-extern bool wbc_pending_touches(int n, const uint32 *stripe);
+extern uint64 wbc_pending_epoch(void);
+extern bool wbc_pending_touches(const WbcKey *key, int n, const uint32 *stripe);
 extern const WbcPendingValue *wbc_pending_value(const WbcKey *key);
 
 #endif							/* WBC_PENDING_H */

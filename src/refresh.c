@@ -27,6 +27,7 @@
 #include "memory.h"
 #include "metrics.h"
 #include "refresh.h"
+#include "stamp.h"
 
 /* Rounds in which the endpoints may change while they are read. */
 #define ROUTE_ROUNDS	10
@@ -98,7 +99,7 @@ wbc_refresh_route(WbcRefresh *refresh, WbcRoute *route)
 		if (!wbc_endpoint_route(refresh->key, route))
 			report_gone(refresh->key);
 		wbc_endpoint_stamp(refresh->key, route, &refresh->stamp);
-		wbc_generation_stamp_take(&refresh->stamp);
+		wbc_stamp_take(refresh->key, &refresh->stamp);
 		if (wbc_endpoint_is_current())
 		{
 			copy_rules(refresh, route->endpoint);

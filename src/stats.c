@@ -15,6 +15,8 @@
 #include "flight.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "guc.h"
+#include "journal.h"
 #include "memory.h"
 #include "metrics.h"
 #include "miscadmin.h"
@@ -29,6 +31,8 @@ PG_FUNCTION_INFO_V1(wbcache_stat_coalescer_counters);
 PG_FUNCTION_INFO_V1(wbcache_stat_server_counters);
 PG_FUNCTION_INFO_V1(wbcache_stat_memory_counters);
 PG_FUNCTION_INFO_V1(wbcache_stat_worker_entries);
+PG_FUNCTION_INFO_V1(wbcache_stat_invalidation_counters);
+PG_FUNCTION_INFO_V1(wbcache_invalidation_event_entries);
 PG_FUNCTION_INFO_V1(wbcache_stat_reset);
 
 /* One row in the making. */
@@ -260,10 +264,66 @@ wbcache_stat_worker_entries(PG_FUNCTION_ARGS)
 }
 
 Datum
+wbcache_stat_invalidation_counters(PG_FUNCTION_ARGS)
+{
+	WbcJournalInfo info;
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	wbc_journal_prepare();
+	wbc_journal_info(GetCurrentTimestamp(), &info);
+	add_count(&row, info.by_target[WBC_TARGET_KEY] +
+			  info.by_target[WBC_TARGET_OWN_KEY]);
+	add_count(&row, info.by_target[WBC_TARGET_TAG]);
+	add_count(&row, info.by_target[WBC_TARGET_PATTERN]);
+	add_count(&row, info.by_target[WBC_TARGET_EVERYTHING]);
+	for (WbcReason reason = 0; reason < WBC_REASONS; reason++)
+		add_count(&row, info.by_reason[reason]);
+	add_count(&row, info.rows_purged);
+	add_count(&row, info.per_minute);
+	add_count(&row, wbc_guc_alert_rate);
+	end_row(&row);
+	return (Datum) 0;
+}
+
+Datum
+wbcache_invalidation_event_entries(PG_FUNCTION_ARGS)
+{
+	WbcEvent   *events;
+	uint64		lost;
+	int			n;
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	wbc_journal_prepare();
+	events = palloc(WBC_EVENTS_MAX * sizeof(WbcEvent));
+	n = wbc_journal_read(0, events, WBC_EVENTS_MAX, &lost);
+	for (int i = 0; i < n; i++)
+	{
+		const WbcEvent *event = &events[i];
+
+		add_count(&row, event->number);
+		add_time(&row, event->at);
+		add_text(&row, wbc_journal_reason_name(event->reason));
+		add_text(&row, wbc_journal_target_name(event->target));
+		if (event->len > 0)
+			add(&row, PointerGetDatum(cstring_to_text_with_len(event->what,
+															   event->len)));
+		else
+			add_null(&row);
+		add_count(&row, event->count);
+		end_row(&row);
+	}
+	return (Datum) 0;
+}
+
+Datum
 wbcache_stat_reset(PG_FUNCTION_ARGS)
 {
 	wbc_shmem_require();
 	wbc_metrics_reset(MyDatabaseId);
 	wbc_upstream_reset(MyDatabaseId);
+	wbc_journal_prepare();
+	wbc_journal_reset();
 	PG_RETURN_VOID();
 }

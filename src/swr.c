@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
+#include "stamp.h"
 #include "swr.h"
 #include "swr_parts.h"
 #include "utils/timestamp.h"
@@ -157,13 +158,13 @@ wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
 
 /*
  * Do these stripes, of an entry or a row, say that it was made for the endpoint
- * that the key belongs to now?  Its stripe is among the first three; see
+ * that the key belongs to now?  Its stripe is among the first four; see
  * wbc_endpoint_stamp().
  */
 static bool
 is_of_endpoint(int n, const uint32 *stripes, const WbcEndpoint *endpoint)
 {
-	for (int i = Min(3, n) - 1; i >= 0; i--)
+	for (int i = Min(4, n) - 1; i >= 0; i--)
 		if (stripes[i] == endpoint->stripe)
 			return true;
 	return false;
@@ -177,7 +178,7 @@ bool
 wbc_swr_is_for(const WbcRead *read, int n, const uint32 *stripes)
 {
 	return is_of_endpoint(n, stripes, read->route.endpoint) &&
-		!wbc_pending_touches(n, stripes);
+		!wbc_pending_touches(&read->key, n, stripes);
 }
 
 static Look
@@ -371,7 +372,7 @@ try_lease(WbcRead *read)
 	WbcStamp	stamp;
 
 	wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-	wbc_generation_stamp_take(&stamp);
+	wbc_stamp_take(&read->key, &stamp);
 	ask.stamp = &stamp;
 	ask.will_wait = true;
 	switch (wbc_flight_join(&ask, &read->flight))

@@ -24,6 +24,7 @@
 #include "metrics.h"
 #include "miscadmin.h"
 #include "pending.h"
+#include "stamp.h"
 #include "storage/ipc.h"
 #include "swr.h"
 #include "swr_parts.h"
@@ -71,7 +72,7 @@ answer_from_table(WbcRead *read)
 
 	if (!wbc_table_find(&read->key, &row) || row.hard_expires_at <= now ||
 		!wbc_swr_is_for(read, row.stamp.n, row.stamp.stripe) ||
-		!wbc_generation_stamp_is_current(&row.stamp))
+		!wbc_stamp_is_current(&read->key, &row.stamp))
 		return false;
 
 	promote(&read->key, &row);
@@ -124,9 +125,9 @@ find_bypass(WbcRead *read)
 		wbc_generation_stamp_private(&read->key, &stamp);
 	else
 		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-	wbc_generation_stamp_take(&stamp);
+	wbc_stamp_take(&read->key, &stamp);
 
-	own = wbc_pending_touches(stamp.n, stamp.stripe) ||
+	own = wbc_pending_touches(&read->key, stamp.n, stamp.stripe) ||
 		wbc_pending_value(&read->key) != NULL;
 	read->bypass = own || wbc_generation_stamp_in_progress(&stamp);
 	if (own)
@@ -261,11 +262,11 @@ board(WbcRead *read)
 	if (ask.carrier == WBC_CARRIER_CLIENT)
 	{
 		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-		wbc_generation_stamp_take(&stamp);
+		wbc_stamp_take(&read->key, &stamp);
 		ask.stamp = &stamp;
 	}
 	ask.will_wait = true;
-	ask.must_start_later = read->bypass && ask.carrier != WBC_CARRIER_CLIENT;
+	ask.must_start_later = read->bypass;
 	ask.arg = read;
 	for (int round = 0;; round++)
 	{
@@ -296,7 +297,7 @@ board(WbcRead *read)
 					wbc_swr_mark_failed(read);
 					return;
 				}
-				if (ask.join_only)
+				if (ask.join_only || read->bypass || round >= ROUNDS_MAX)
 				{
 					answer_nothing(read);
 					return;

@@ -30,8 +30,10 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "key.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "stamp.h"
 #include "statement.h"
 #include "storage/lmgr.h"
 #include "table.h"
@@ -106,7 +108,7 @@ static const Oid column_types[COLUMNS] = {
 	"DELETE FROM wbcache.entry WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
 	" SELECT ctid FROM wbcache.entry" \
 	" WHERE hard_expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()" \
-	" OR NOT wbcache.entry_is_current(epoch, stripes, generations)" \
+	" OR NOT wbcache.entry_is_current(key, epoch, stripes, generations)" \
 	" LIMIT $1 FOR UPDATE SKIP LOCKED))"
 
 PG_FUNCTION_INFO_V1(wbcache_entry_is_current);
@@ -137,18 +139,24 @@ read_stamp(ArrayType *stripes, ArrayType *seen, WbcStamp *stamp)
 }
 
 /*
- * entry_is_current(epoch, stripes, generations): is a row still of use?
+ * entry_is_current(key, epoch, stripes, generations): is a row still of use?
  */
 Datum
 wbcache_entry_is_current(PG_FUNCTION_ARGS)
 {
+	text	   *name = PG_GETARG_TEXT_PP(0);
 	WbcStamp	stamp;
+	WbcKey		key;
 
 	wbc_shmem_require();
-	PG_RETURN_BOOL((uint64) PG_GETARG_INT64(0) == wbc_generation_epoch(MyDatabaseId) &&
-				   read_stamp(PG_GETARG_ARRAYTYPE_P(1),
-							  PG_GETARG_ARRAYTYPE_P(2), &stamp) &&
-				   wbc_generation_stamp_is_current(&stamp));
+	if (VARSIZE_ANY_EXHDR(name) > WBC_KEY_MAX)
+		PG_RETURN_BOOL(false);
+	wbc_key_make(&key, MyDatabaseId, VARDATA_ANY(name),
+				 VARSIZE_ANY_EXHDR(name));
+	PG_RETURN_BOOL((uint64) PG_GETARG_INT64(1) == wbc_generation_epoch(MyDatabaseId) &&
+				   read_stamp(PG_GETARG_ARRAYTYPE_P(2),
+							  PG_GETARG_ARRAYTYPE_P(3), &stamp) &&
+				   wbc_stamp_is_current(&key, &stamp));
 }
 
 /* ----------------------------------------------------------------

@@ -179,7 +179,7 @@ wbc_task_list_running(WbcTask *tasks, int most)
 }
 
 /*
- * Claims the tasks that are due for the worker, or fewer, for whoever is going
+ * Claims tasks that are due for the worker and don't run, up to so many, for whoever is going
  * to start them now; those that don't get started are due again at "again".
  * Rows that somebody has locked are left for later.  Returns how many.
  */
@@ -199,6 +199,7 @@ wbc_task_claim_due(WbcTask *tasks, int most, TimestampTz now,
 							  "SELECT name FROM wbcache.task"
 							  " WHERE driver OPERATOR(pg_catalog.=) 'worker'"
 							  " AND next_start OPERATOR(pg_catalog.<=) $1"
+							  " AND last_result IS DISTINCT FROM 'running'"
 							  " ORDER BY next_start LIMIT $3"
 							  " FOR UPDATE SKIP LOCKED))"
 							  " RETURNING " COLUMNS,
@@ -209,7 +210,8 @@ wbc_task_claim_due(WbcTask *tasks, int most, TimestampTz now,
 }
 
 /*
- * When the next task is due for the worker; "never" when there is none.
+ * When the next task that doesn't run is due for the worker; "never" when there
+ * is none.
  */
 TimestampTz
 wbc_task_next_due(TimestampTz never)
@@ -219,7 +221,8 @@ wbc_task_next_due(TimestampTz never)
 
 	(void) wbc_statement_execute("SELECT pg_catalog.min(next_start)"
 								 " FROM wbcache.task"
-								 " WHERE driver OPERATOR(pg_catalog.=) 'worker'",
+								 " WHERE driver OPERATOR(pg_catalog.=) 'worker'"
+								 " AND last_result IS DISTINCT FROM 'running'",
 								 0, NULL, NULL, NULL);
 	due = column(0, 1, &null);
 	return null ? never : DatumGetTimestampTz(due);

@@ -137,7 +137,7 @@ settle_start(const Start *start, TimestampTz now)
 	WbcTask		task;
 
 	if (!wbc_task_try_lock(name, false) || !wbc_task_find(name, &task) ||
-		task.next_start != start->again)
+		task.run_id == start->run_id || task.next_start != start->again)
 		return;
 	order.owner = task.owner;
 	if (wbc_task_mark_started(&order, start->at))
@@ -146,17 +146,32 @@ settle_start(const Start *start, TimestampTz now)
 							now);
 }
 
-static void
-settle_starts(TimestampTz now)
+static bool
+has_ended(const Start *start)
 {
 	pid_t		pid;
 
+	return start->handle != NULL &&
+		GetBackgroundWorkerPid(start->handle, &pid) == BGWH_STOPPED;
+}
+
+static bool
+any_has_ended(void)
+{
+	for (int i = 0; i < lengthof(starts); i++)
+		if (has_ended(&starts[i]))
+			return true;
+	return false;
+}
+
+static void
+settle_starts(TimestampTz now)
+{
 	for (int i = 0; i < lengthof(starts); i++)
 	{
 		Start	   *start = &starts[i];
 
-		if (start->handle == NULL ||
-			GetBackgroundWorkerPid(start->handle, &pid) != BGWH_STOPPED)
+		if (!has_ended(start))
 			continue;
 		pfree(start->handle);
 		start->handle = NULL;
@@ -228,7 +243,7 @@ wbc_task_clock_run(TimestampTz now, TimestampTz *next)
 		return;
 	}
 	*next = Max(next_look, now + LOOK_SOON);
-	if ((!wbc_worker_was_told() && now < next_look) ||
+	if ((now < next_look && !wbc_worker_was_told() && !any_has_ended()) ||
 		!wbc_worker_begin_duty())
 		return;
 

@@ -25,7 +25,12 @@
  *				load.c			one flight carried out by an SQL loader
  *				refresh.c		from a fetch's end to all who want its result
  *				writeback.c		what the loaders do for the table tier
- *				invalidate.c	SQL: invalidate, set, delete, clear
+ *				push.c			what they tell others of invalidations
+ *				invalidate.c	what is invalidated together
+ *				invalidate_sql.c	SQL: invalidate and its like
+ *				write.c			SQL: set, delete, clear
+ *				watch.c			triggers on the user's tables
+ *				bind.c			SQL: bind_events, watch_odds and their opposites
  *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails
  *				task.c			rows of wbcache.task, and what becomes of them
@@ -33,7 +38,9 @@
  *				task_ddl.c		SQL: schedule_task and its like, run_task
  *	3 mechanism	flight.c		fetches in progress and those who wait
  *				pending.c		what a transaction will do at commit
+ *				pending_end.c	doing it
  *				endpoint.c		routing, privileges, what a value depends on
+ *				watched.c		which columns of the user's tables mean what
  *				endpoint_row.c	one row of wbcache.endpoint, compiled
  *				pattern.c		key patterns and templates
  *				http.c			libcurl, knows nothing of caching
@@ -43,41 +50,55 @@
  *				server.c		options of servers and user mappings
  *				call.c			calling an SQL loader with its role's rights
  *				worker.c		which processes run
- *	2 state		memory.c		the memory tier
+ *	2 state		generation.c	the stripes that make invalidation exact
+ *				glob.c			the patterns that were invalidated last
+ *				registry.c		keys that are registered for games
+ *				stamp.c			all three of these, for a key
+ *				memory.c		the memory tier
  *				table.c			the table tier
- *				generation.c	the stripes that make invalidation exact
+ *				journal.c		counters and events of invalidation
  *				metrics.c		counters
  *	1 base		guc.c			settings
  *				shmem.c			shared memory for all of them
+ *				keep.c			what of it survives a clean restart
  *				key.c			identity of entries
  *				ttl.c			intervals
+ *				odds.c			whether odds have moved
+ *				status.c		what a feed's words for a game's state mean
  *				error.c			errors that travel through shared memory
  *				statement.c		our own statements, as the owner of our tables
  *	0 words		wbcache.h		limits, identities, outcomes
+ *				reason.h		why something was invalidated, and what
  *				compat.h		PostgreSQL 15 to 18
  *
- * Order of locks: flight lock, then one partition lock of the memory tier.
- * All others are taken alone.
+ * Order of locks: flight lock, then one partition lock of the memory tier, then
+ * the lock of the globs.  All others are taken alone.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_trigger.h"
 #include "endpoint.h"
 #include "flight.h"
 #include "fmgr.h"
 #include "generation.h"
+#include "glob.h"
 #include "guc.h"
+#include "journal.h"
 #include "launcher.h"
 #include "memory.h"
 #include "metrics.h"
 #include "miscadmin.h"
 #include "pending.h"
+#include "registry.h"
 #include "shmem.h"
 #include "upstream.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -90,6 +111,8 @@ static object_access_hook_type prev_object_access = NULL;
  * DROP DATABASE fails while a session is in the database, and so it would for
  * our fetcher.  The core asks this hook before it looks for sessions, and then
  * gives them 5 s to end.
+ *
+ * It also tells where rows of watched tables come or go without a trigger.
  */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id,
@@ -100,12 +123,20 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 	if (access == OAT_DROP && class_id == DatabaseRelationId)
 		wbc_worker_stop_for_drop(object_id, GetCurrentTimestamp());
+	if (access == OAT_TRUNCATE && class_id == RelationRelationId)
+		wbc_watch_truncated(object_id);
+	if ((access == OAT_DROP || access == OAT_POST_CREATE) &&
+		class_id == TriggerRelationId)
+		wbc_watch_trigger_altered(object_id);
 }
 
 static void
 claim_shared_memory(void)
 {
 	wbc_generation_register();
+	wbc_glob_register();
+	wbc_registry_register();
+	wbc_journal_register();
 	wbc_metrics_register();
 	wbc_memory_register();
 	wbc_flight_register();

@@ -24,6 +24,9 @@
 /* Most tags an entry may carry, its endpoint's name not counted. */
 #define WBC_TAGS_MAX		16
 
+/* Most games one key may be registered for. */
+#define WBC_GAMES_MAX		8
+
 /* Most loader processes a database may have. */
 #define WBC_LOADERS_MAX		16
 

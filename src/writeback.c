@@ -21,8 +21,10 @@
 #include "access/xlog.h"
 #include "endpoint.h"
 #include "error.h"
+#include "journal.h"
 #include "memory.h"
 #include "miscadmin.h"
+#include "registry.h"
 #include "statement.h"
 #include "storage/ipc.h"
 #include "table.h"
@@ -251,8 +253,11 @@ static bool
 purge_batch(TimestampTz now)
 {
 	purged = 0;
-	if (in_transaction(purge_rows, now) && purged >= BATCH)
+	if (in_transaction(purge_rows, now))
+		wbc_journal_count_purged(purged);
+	if (purged >= BATCH)
 		return true;
+	wbc_registry_sweep(now);
 	next_purge = Max(next_purge, now + PURGE_INTERVAL);
 	return false;
 }

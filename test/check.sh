@@ -17,7 +17,8 @@
 #
 # Environment: TESTS="name ..." for regress and isolation; PROVE_TESTS="test/t/NNN_name.pl ...", PROVE_FLAGS=-v,
 # PROVE_JOBS=N and WBC_TEST_TIMEOUT=seconds for tap. On failure logs and differences are in tmp_check/.
-# Inside, WBCACHE_SHARED_DATA names the folder of real schedules, where there is one.
+# Inside, WBCACHE_SHARED_DATA names the folder of real schedules, where there is one; TAP files find in WBC_PG_CONFIG a
+# pg_config with which programs can be built.
 
 # shellcheck source=test/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
@@ -175,7 +176,7 @@ run_tap() {
   mkdir -p "$dir"
   file=$WBC_WORK/tap.counts
   wbc_run env "TESTDIR=$dir" "TESTDATADIR=$dir/tmp_check" "TESTLOGDIR=$dir/tmp_check/log" PGPORT=65432 \
-    "PG_REGRESS=$WBC_PGXS/src/test/regress/pg_regress" \
+    "PG_REGRESS=$WBC_PGXS/src/test/regress/pg_regress" "WBC_PG_CONFIG=$(wbc_pg_config --bindir)/pg_config" \
     perl -I "$WBC_PGXS/src/test/perl" -I "$WBC_TOP/test/t" "$WBC_TOP/test/lib/tap.pl" \
     "$file" "$dir/tmp_check/log" "${files[@]}" || :
   if [ -s "$file" ]; then

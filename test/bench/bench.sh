@@ -11,6 +11,8 @@
 # PostgreSQL and Redis are private to this run and end with it.
 # shellcheck source=test/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
+# shellcheck source=test/bench/servers.sh
+. "$(dirname "${BASH_SOURCE[0]}")/servers.sh"
 
 # In the order of measuring: what is compared is close together.
 CASES=(get-binary table get empty redis get-fastpath empty-fastpath get_many mget)
@@ -27,20 +29,6 @@ bench_options() {
   for each in $CLIENTS; do
     [[ $each =~ ^[1-9][0-9]?$ ]] || wbc_fail "CLIENTS=$CLIENTS is not a list of numbers from 1 to 99"
   done
-}
-
-bench_free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
-bench_build() {
-  local log=$WBC_WORK/results/bench-build.log
-  mkdir "$WBC_WORK/bench"
-  make -C "$WBC_WORK/bench" -f "$WBC_TOP/test/bench/Makefile" with_llvm=no \
-    "PG_CONFIG=$(command -v "$(wbc_pg_config --bindir)/pg_config")" >"$log" 2>&1 || {
-    tail -n 40 "$log" >&2
-    wbc_fail "the benchmark's programs could not be built"
-  }
 }
 
 # The settings of the one server that all cases but those of Redis run on.
@@ -71,41 +59,6 @@ bench_postgres_start() {
   wbc_instance_add_database pg-bench bench
   wbc_instance_start pg-bench
   bench_psql -v "module=$WBC_WORK/bench/bench_empty" -f "$WBC_TOP/test/bench/setup.sql"
-}
-
-# Becomes the Redis server, so only for a subshell. The program is in Debian's redis-tools; redis-server is another name
-# for it, by which it knows what to be.
-bench_redis_exec() {
-  exec -a redis-server redis-check-rdb "$@"
-}
-
-bench_redis_start() {
-  local dir=$WBC_WORK/redis
-  mkdir -m 700 "$dir"
-  bench_redis_port=$(bench_free_port)
-  cat >"$dir/redis.conf" <<END
-bind 127.0.0.1
-port $bench_redis_port
-unixsocket $dir/socket
-unixsocketperm 700
-dir $dir
-save ""
-appendonly no
-daemonize no
-loglevel warning
-END
-  bench_redis_exec "$dir/redis.conf" </dev/null >"$dir/log" 2>&1 &
-  bench_redis_pid=$!
-  wbc_on_exit bench_redis_stop
-  wbc_wait 20 test -S "$dir/socket" || {
-    tail -n 20 "$dir/log" >&2
-    wbc_fail "the Redis server did not start"
-  }
-}
-
-bench_redis_stop() {
-  kill -TERM "$bench_redis_pid" 2>/dev/null || return 0
-  wbc_wait 10 wbc_gone "$bench_redis_pid" || kill -KILL "$bench_redis_pid" 2>/dev/null
 }
 
 # bench_target CASE TRANSPORT: where bench_client is to connect to.
@@ -189,7 +142,7 @@ bench_describe() {
   cat <<END
 
 Values of 1 KB, 1,000 keys, one request on its way a connection; get_many and mget ask for 100 keys a request.
-Machine:    $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r)
+Machine:    $(bench_machine)
 PostgreSQL: $(postgres --version), $settings
             asked by a role that is one of the endpoint's readers; wbcache counted $(bench_reads)
 Redis:      $(bench_redis_exec --version | cut -d ' ' -f 1-3), save "", appendonly no

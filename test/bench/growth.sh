@@ -135,7 +135,7 @@ growth_time_has_come() {
 
 growth_counts() {
   growth_psql -c "SELECT format('written=%s hot=%s vacuums=%s kept=%s', n_tup_upd + n_tup_ins, n_tup_hot_upd, autovacuum_count,
-    (SELECT count(*) FROM wbcache.entry WHERE wbcache.entry_is_current(epoch, stripes, generations)))
+    (SELECT count(*) FROM wbcache.entry WHERE wbcache.entry_is_current(key, epoch, stripes, generations)))
     FROM pg_stat_user_tables WHERE relid = 'wbcache.entry'::regclass"
 }
 

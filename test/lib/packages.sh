@@ -9,7 +9,7 @@
 _wbc_guard=/etc/postgresql-common/createcluster.d/wbcache-install.conf
 _wbc_guard_is_set=
 
-# wbc_packages_ensure SET...: each of build, check, demo, bench.
+# wbc_packages_ensure SET...: each of build, check, demo, bench, stress.
 wbc_packages_ensure() {
   local missing
   mapfile -t missing < <(_wbc_packages_missing "$@")
@@ -54,6 +54,13 @@ _wbc_packages_of_check() {
 perl                     perl -MTest::More -MTAP::Harness -MTime::HiRes -e 1
 libipc-run-perl          perl -MIPC::Run -e 1
 postgresql-15-cron       test "$(wbc_pg_major)" -ne 15 || test -e "$(wbc_pg_config --sharedir)/extension/pg_cron.control"
+libpq-dev                test -e "$(wbc_pg_config --includedir)/libpq-fe.h"
+END
+}
+
+_wbc_packages_of_stress() {
+  cat <<'END'
+libpq-dev                test -e "$(wbc_pg_config --includedir)/libpq-fe.h"
 END
 }
 

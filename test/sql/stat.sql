@@ -31,6 +31,7 @@ SELECT status FROM wbcache.lookup('stat:1');
 SELECT * FROM wbcache.stat_endpoint WHERE endpoint = 'stat';
 
 -- get_many counts each key; twice the same is a miss and one who joined it.
+SELECT test.control('behave?latency=0.3&path=/api/v3/echo/stat/2') IS NOT NULL AS slow;
 SELECT count(value) FROM wbcache.get_many('{stat:1, stat:2, stat:3, stat:2, NULL}');
 SELECT * FROM wbcache.stat_endpoint WHERE endpoint = 'stat';
 SELECT total_requests, coalesced_requests, upstream_calls, hit_rate_percent, avg_wait_time_ms > 0 AS avg_wait_time_ms, waiters,
@@ -62,6 +63,7 @@ SELECT requests, successes, not_modified, failures FROM wbcache.stat_server WHER
 -- Failures: an answer that is no value; the same one again, from memory; a flight that failed for two.
 SELECT wbcache.get('stat_fails:1');
 SELECT wbcache.get('stat_fails:1');
+SELECT test.control('behave?latency=0.3&status=404&path=/api/v3/nowhere/stat/2') IS NOT NULL AS slow;
 SELECT count(error) FROM wbcache.get_many('{stat_fails:2, stat_fails:2}');
 SELECT * FROM wbcache.stat_endpoint WHERE endpoint = 'stat_fails';
 SELECT breaker_state, consecutive_failures, requests, successes, not_modified, failures, refused, rate_limited, last_error,

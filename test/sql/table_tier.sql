@@ -19,7 +19,7 @@ SELECT wbcache.create_endpoint('tier', 'tier:{id}', soft_ttl => '1 h', hard_ttl 
 SET ROLE regress_tier_reader;
 SELECT count(*) FROM wbcache.entry;
 DELETE FROM wbcache.entry;
-SELECT wbcache.entry_is_current(0, '{0}', '{0}');
+SELECT wbcache.entry_is_current('', 0, '{0}', '{0}');
 SET ROLE regress_tier_monitor;
 SELECT count(*) FROM wbcache.entry;
 RESET ROLE;
@@ -30,7 +30,7 @@ SELECT test.wait_until($$ (SELECT count(*) = 2 FROM wbcache.entry WHERE key LIKE
 \x
 SELECT key, role, loader, endpoint, value, tags, etag, last_modified, soft_expires_at - cached_at AS soft_ttl, hard_expires_at - cached_at AS hard_ttl,
        fetch_started = cached_at AS set_at_once, fetch_ms, source, epoch <> 0 AS has_epoch, cardinality(stripes) > 4 AS has_stripes,
-       cardinality(generations) = cardinality(stripes) AS has_generations, wbcache.entry_is_current(epoch, stripes, generations) AS is_current
+       cardinality(generations) = cardinality(stripes) AS has_generations, wbcache.entry_is_current(key, epoch, stripes, generations) AS is_current
   FROM wbcache.entry WHERE key LIKE 'tier:%' ORDER BY key;
 \x
 
@@ -40,27 +40,27 @@ SELECT wbcache.get_with_swr('tier_private', 'load_tier(text[])', '1 h', '1 h');
 SELECT wbcache.create_endpoint('tier_echo', 'tier_echo:{id}', 'test_upstream', '/echo/tier/{id}', soft_ttl => '1 h');
 SELECT wbcache.get('tier_echo:1') IS NOT NULL AS fetched;
 SELECT test.wait_until($$ (SELECT count(*) = 2 FROM wbcache.entry WHERE key IN ('tier_private', 'tier_echo:1')
-  AND wbcache.entry_is_current(epoch, stripes, generations)) $$);
+  AND wbcache.entry_is_current(key, epoch, stripes, generations)) $$);
 SELECT key, role = current_user::regrole::oid AS mine, loader::regprocedure, endpoint, value, tags FROM wbcache.entry WHERE key = 'tier_private'
-  AND wbcache.entry_is_current(epoch, stripes, generations);
+  AND wbcache.entry_is_current(key, epoch, stripes, generations);
 SELECT role, loader, endpoint, tags, source <> 0 AS source, fetch_started < cached_at AS took_time, fetch_ms > 0 AS fetch_ms FROM wbcache.entry
   WHERE key = 'tier_echo:1';
 
 -- entry_is_current(): while none of its generations has moved.
 CREATE FUNCTION tier_current(wanted text, OUT is_current boolean) LANGUAGE sql
-  AS $$ SELECT coalesce(bool_or(wbcache.entry_is_current(epoch, stripes, generations)), false) FROM wbcache.entry WHERE key = wanted $$;
+  AS $$ SELECT coalesce(bool_or(wbcache.entry_is_current(key, epoch, stripes, generations)), false) FROM wbcache.entry WHERE key = wanted $$;
 SELECT tier_current('tier:1'), tier_current('tier:2');
 SELECT wbcache.invalidate('tier:1');
 SELECT tier_current('tier:1'), tier_current('tier:2');
 SELECT wbcache.invalidate_tag('tier_extra');
 SELECT tier_current('tier:2');
-SELECT key, wbcache.entry_is_current(epoch + 1, stripes, generations) AS other_epoch,
-       wbcache.entry_is_current(epoch, stripes, generations[2:]) AS too_few, wbcache.entry_is_current(epoch, stripes[1:0], generations[1:0]) AS none,
-       wbcache.entry_is_current(epoch, stripes || NULL::int, generations || NULL::bigint) AS nulls,
-       wbcache.entry_is_current(epoch, array_fill(stripes[1], ARRAY[100]), array_fill(generations[1], ARRAY[100])) AS too_many,
-       wbcache.entry_is_current(epoch, stripes || 2000000000, generations || 0::bigint) AS no_stripe,
-       wbcache.entry_is_current(epoch, stripes || -1, generations || 0::bigint) AS negative,
-       wbcache.entry_is_current(NULL, stripes, generations) AS unknown
+SELECT key, wbcache.entry_is_current(key, epoch + 1, stripes, generations) AS other_epoch,
+       wbcache.entry_is_current(key, epoch, stripes, generations[2:]) AS too_few, wbcache.entry_is_current(key, epoch, stripes[1:0], generations[1:0]) AS none,
+       wbcache.entry_is_current(key, epoch, stripes || NULL::int, generations || NULL::bigint) AS nulls,
+       wbcache.entry_is_current(key, epoch, array_fill(stripes[1], ARRAY[100]), array_fill(generations[1], ARRAY[100])) AS too_many,
+       wbcache.entry_is_current(key, epoch, stripes || 2000000000, generations || 0::bigint) AS no_stripe,
+       wbcache.entry_is_current(key, epoch, stripes || -1, generations || 0::bigint) AS negative,
+       wbcache.entry_is_current(key, NULL, stripes, generations) AS unknown
   FROM wbcache.entry WHERE key = 'tier_echo:1';
 BEGIN;
 SELECT wbcache.invalidate('tier_echo:1');

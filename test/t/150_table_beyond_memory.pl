@@ -55,7 +55,7 @@ BEGIN
 END $$;
 END_SQL
 
-my $rows = q{SELECT count(*) FROM wbcache.entry WHERE wbcache.entry_is_current(epoch, stripes, generations)};
+my $rows = q{SELECT count(*) FROM wbcache.entry WHERE wbcache.entry_is_current(key, epoch, stripes, generations)};
 
 sub calls { return $session->value('SELECT test.calls()'); }
 
@@ -95,19 +95,19 @@ behaviour 'each is answered without another load' => sub {
 };
 
 # Rows of other keys that share a stripe with what is invalidated below: each costs a load, and gets a newer version. A row's
-# stripes are those of everyone, the key, the endpoint, the tag.
+# stripes are those of everyone, patterns, the key, the endpoint, the tag.
 my $shared;
 
 behaviour 'what is invalidated is not served from the table' => sub {
 	$shared = $session->value(q{SELECT count(*) FROM wbcache.entry WHERE key NOT IN ('item:1', 'item:2', 'item:3', 'item:4') AND stripes && ARRAY(
-		SELECT CASE WHEN key IN ('item:1', 'item:3') THEN stripes[2] ELSE stripes[4] END FROM wbcache.entry
+		SELECT CASE WHEN key IN ('item:1', 'item:3') THEN stripes[3] ELSE stripes[5] END FROM wbcache.entry
 		WHERE key IN ('item:1', 'item:2', 'item:3', 'item:4'))});
 	diag("other keys that share a stripe: $shared");
 	$session->run(q{UPDATE test.version SET version = 2; SELECT wbcache.invalidate('item:1'), wbcache.invalidate_tag('group:2')});
 	is($session->value('SELECT test.read(1, 2, 2)'), 2, 'one by key, one by tag: loaded anew');
 	is($session->value('SELECT test.read(3, 4, 1)'), 2, 'others are not');
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.entry WHERE key IN ('item:1', 'item:2') AND
-		wbcache.entry_is_current(epoch, stripes, generations)}, 2), 'the rows are written anew');
+		wbcache.entry_is_current(key, epoch, stripes, generations)}, 2), 'the rows are written anew');
 	$session->run(q{UPDATE test.version SET version = 3; SELECT wbcache.invalidate('item:3'), wbcache.invalidate_tag('group:4')});
 };
 
@@ -138,7 +138,7 @@ sub empty_after
 {
 	my ($name, $event) = @_;
 	$session->run(q{SELECT test.read(11, 30, 3)});
-	ok(await_value($session, q{SELECT count(*) FROM wbcache.entry WHERE key = 'item:30' AND wbcache.entry_is_current(epoch, stripes, generations)}, 1),
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.entry WHERE key = 'item:30' AND wbcache.entry_is_current(key, epoch, stripes, generations)}, 1),
 		"$name: rows are written");
 	$session->run('UPDATE test.version SET version = version + 1; CHECKPOINT');
 	my $version = $session->value('SELECT version FROM test.version');

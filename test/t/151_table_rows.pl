@@ -119,10 +119,10 @@ behaviour 'rows that somebody has locked are in nobody\'s way' => sub {
 	rows('item:beside', 1);
 	loader_tries(2);
 	is($session->value(q{SELECT count(*) FROM wbcache.entry WHERE key IN ('item:1', 'item:2') AND
-		wbcache.entry_is_current(epoch, stripes, generations)}), 0, 'the locked rows are as they were');
+		wbcache.entry_is_current(key, epoch, stripes, generations)}), 0, 'the locked rows are as they were');
 	$locker->run('ROLLBACK');
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.entry WHERE key IN ('item:1', 'item:2') AND
-		wbcache.entry_is_current(epoch, stripes, generations)}, 2), 'the rows are written when they are free');
+		wbcache.entry_is_current(key, epoch, stripes, generations)}, 2), 'the rows are written when they are free');
 };
 
 behaviour 'nor are rows that somebody has changed or deleted by hand, and not committed' => sub {
@@ -137,7 +137,7 @@ behaviour 'nor are rows that somebody has changed or deleted by hand, and not co
 	loader_tries(2);
 	$hand->run('COMMIT');
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.entry WHERE key IN ('item:1', 'item:4') AND
-		wbcache.entry_is_current(epoch, stripes, generations)}, 2), 'they are written when they are free');
+		wbcache.entry_is_current(key, epoch, stripes, generations)}, 2), 'they are written when they are free');
 	unlike(log_since($node, 0), qr/could not be written/, 'no attempt has failed');
 };
 
@@ -192,7 +192,7 @@ behaviour 'a copy of the database does not believe the rows' => sub {
 	$maintenance->run('CREATE DATABASE copy TEMPLATE postgres');
 	my $copy = session($node, 'copy');
 	$copy->run(q{SET wbcache.max_wait = '30s'});
-	is($copy->value(q{SELECT count(*), bool_or(wbcache.entry_is_current(epoch, stripes, generations)) FROM wbcache.entry}) =~ s/^[1-9]\d*/n/r,
+	is($copy->value(q{SELECT count(*), bool_or(wbcache.entry_is_current(key, epoch, stripes, generations)) FROM wbcache.entry}) =~ s/^[1-9]\d*/n/r,
 		'n|f', 'rows are there, none of use');
 	$node->append_conf('postgresql.conf', q{wbcache.databases = 'postgres, copy'});
 	$node->reload;

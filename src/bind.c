@@ -1,0 +1,565 @@
+/*-------------------------------------------------------------------------
+ *
+ * bind.c
+ *	  SQL: bind_events, watch_odds and their opposites.
+ *
+ * Layer 4.  Makes the triggers of watch.c on a user's table, and the view
+ * wbcache.events over a table of events.  These are the user's: pg_dump
+ * carries them, and DROP EXTENSION says that they depend on it.
+ *
+ * Only the table's owner may call, but what is made takes more rights than an
+ * owner has: to use our trigger functions, with which anybody else's games
+ * could be invalidated, and to put the view into our schema.  So once all is
+ * checked, the statements run as the bootstrap superuser.  They are made of
+ * quoted names only, run with a fixed search_path in a security-restricted
+ * context, and evaluate nothing of the user's.
+ *
+ * Each function first locks the table as CREATE TRIGGER does, against its
+ * being changed between the checks and the statements.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "watched.h"
+
+PG_FUNCTION_INFO_V1(wbcache_bind_events);
+PG_FUNCTION_INFO_V1(wbcache_unbind_events);
+PG_FUNCTION_INFO_V1(wbcache_watch_odds);
+PG_FUNCTION_INFO_V1(wbcache_unwatch_odds);
+
+/* The triggers and the function that they call. */
+typedef struct Kind
+{
+	const char *trigger;		/* prefix of their names */
+	const char *function;
+	const char *bind;			/* the functions here */
+	const char *unbind;
+} Kind;
+
+static const Kind events = {"wbcache_events", "events_changed", "bind_events", "unbind_events"};
+static const Kind odds = {"wbcache_odds", "odds_changed", "watch_odds", "unwatch_odds"};
+
+/* A table that is being bound. */
+typedef struct Table
+{
+	Oid			oid;
+	Oid			owner;
+	char	   *name;			/* quoted, with its schema */
+} Table;
+
+/* ----------------------------------------------------------------
+ * Checks
+ * ----------------------------------------------------------------
+ */
+
+static const char *
+what_it_is(char relkind)
+{
+	switch (relkind)
+	{
+		case RELKIND_VIEW:
+			return "a view";
+		case RELKIND_MATVIEW:
+			return "a materialized view";
+		case RELKIND_FOREIGN_TABLE:
+			return "a foreign table";
+		default:
+			return "not a table";
+	}
+}
+
+static void
+check_kind(Relation relation)
+{
+	char		relkind = relation->rd_rel->relkind;
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is %s", RelationGetRelationName(relation),
+						what_it_is(relkind)),
+				 errdetail("Its changes can't be seen by triggers on rows."),
+				 errhint("Name the table that its rows come from, in this database.")));
+	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a temporary table",
+						RelationGetRelationName(relation)),
+				 errhint("Name a table that other sessions can see.")));
+}
+
+/*
+ * Locks the table for the rest of the transaction.  Throws unless it is the
+ * current role's to bind.
+ */
+static void
+open_table(Oid oid, Table *table)
+{
+	Relation	relation = relation_open(oid, ShareRowExclusiveLock);
+
+	if (!wbc_compat_owns_relation(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER,
+					   get_relkind_objtype(relation->rd_rel->relkind),
+					   RelationGetRelationName(relation));
+	check_kind(relation);
+	table->oid = oid;
+	table->owner = relation->rd_rel->relowner;
+	table->name =
+		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+								   RelationGetRelationName(relation));
+	relation_close(relation, NoLock);
+}
+
+/* Is its text what people call it by: words, whole numbers, UUIDs? */
+static bool
+is_label(Oid type)
+{
+	char		category;
+	bool		preferred;
+
+	if (type == INT2OID || type == INT4OID || type == INT8OID || type == UUIDOID)
+		return true;
+	get_type_category_preferred(type, &category, &preferred);
+	return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM;
+}
+
+static bool
+is_moment(Oid type)
+{
+	return type == TIMESTAMPTZOID || type == TIMESTAMPOID;
+}
+
+static bool
+is_price(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID ||
+		type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
+}
+
+/*
+ * What an argument that names a column must be like.
+ */
+typedef struct Rule
+{
+	bool		(*fits) (Oid type);
+	const char *types;			/* those that do, in words */
+} Rule;
+
+static const Rule label = {is_label, "text, varchar, char, name, an enum, an integer or uuid"};
+static const Rule moment = {is_moment, "timestamp with time zone, or timestamp (taken for UTC)"};
+static const Rule price = {is_price, "numeric, an integer or a floating-point number"};
+
+/*
+ * The name, quoted, of the column that an argument names.  Throws unless the
+ * table has such a column, of a type that fits.  base: set to the type.
+ */
+static char *
+check_column(const Table *table, const char *argument, const char *name,
+			 const Rule *rule, Oid *base)
+{
+	AttrNumber	number = get_attnum(table->oid, name);
+	Oid			type;
+
+	if (number <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of table %s does not exist",
+						name, table->name),
+				 errhint("Name a column of the table for %s.", argument)));
+	type = get_atttype(table->oid, number);
+	*base = getBaseType(type);
+	if (!rule->fits(*base))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of type %s can't be the %s",
+						name, format_type_be(type), argument),
+				 errhint("Name a column whose type is %s.", rule->types)));
+	return pstrdup(quote_identifier(name));
+}
+
+static const char *
+required(FunctionCallInfo fcinfo, int n, const char *argument)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s is NULL", argument),
+				 errhint("Give it a value.")));
+	return argument;
+}
+
+static void
+open_argument(FunctionCallInfo fcinfo, Table *table)
+{
+	required(fcinfo, 0, "relation");
+	open_table(PG_GETARG_OID(0), table);
+}
+
+/* ----------------------------------------------------------------
+ * Statements
+ * ----------------------------------------------------------------
+ */
+
+/* What begin_statements() has changed. */
+typedef struct Rights
+{
+	int			nest_level;
+	Oid			role;
+	int			context;
+} Rights;
+
+/*
+ * From here to end_statements(), run() has all rights.  An error puts the role
+ * and the settings back by itself.
+ */
+static void
+begin_statements(Rights *rights)
+{
+	GetUserIdAndSecContext(&rights->role, &rights->context);
+	rights->nest_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   rights->context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+}
+
+static void
+end_statements(const Rights *rights)
+{
+	SPI_finish();
+	SetUserIdAndSecContext(rights->role, rights->context);
+	AtEOXact_GUC(false, rights->nest_level);
+}
+
+static void
+run(const char *format,...) pg_attribute_printf(1, 2);
+
+static void
+run(const char *format,...)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, format);
+		needed = appendStringInfoVA(&sql, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&sql, needed);
+	}
+	if (SPI_execute(sql.data, false, 0) < 0)
+		elog(ERROR, "could not run: %s", sql.data);
+	pfree(sql.data);
+}
+
+/* The first column of the only row, or NULL without a row. */
+static char *
+ask(const char *sql)
+{
+	if (SPI_execute(sql, true, 1) < 0)
+		elog(ERROR, "could not run: %s", sql);
+	return SPI_processed == 0 ? NULL :
+		SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+/*
+ * A table that is bound, other than a partition of one that is: this one, or
+ * any other.  Its name, or NULL.
+ */
+static char *
+bound_table(const Kind *kind, const Table *table, bool other)
+{
+	return ask(psprintf("SELECT tgrelid::regclass FROM pg_trigger"
+						" WHERE tgfoid = 'wbcache.%s()'::regprocedure"
+						" AND tgparentid = 0 AND tgrelid %s %u LIMIT 1",
+						kind->function, other ? "<>" : "=", table->oid));
+}
+
+static void
+drop_triggers(const Kind *kind, const Table *table)
+{
+	static const char *const suffixes[] = {"", "_update", "_truncate"};
+
+	for (int i = 0; i < lengthof(suffixes); i++)
+	{
+		char	   *name = psprintf("%s%s", kind->trigger, suffixes[i]);
+
+		if (OidIsValid(get_trigger_oid(table->oid, name, true)))
+			run("DROP TRIGGER %s ON %s", name, table->name);
+	}
+}
+
+static void
+create_trigger(const Kind *kind, const Table *table, const char *suffix,
+			   const char *when, const char *arguments)
+{
+	run("CREATE TRIGGER %s%s AFTER %s EXECUTE FUNCTION wbcache.%s(%s)",
+		kind->trigger, suffix, when, kind->function, arguments);
+	run("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s%s", table->name,
+		kind->trigger, suffix);
+	run("COMMENT ON TRIGGER %s%s ON %s IS 'made by wbcache.%s()'",
+		kind->trigger, suffix, table->name, kind->bind);
+}
+
+/*
+ * Replaces the table's triggers.  What they must look like is said in
+ * watched.c.
+ */
+static void
+create_triggers(const Kind *kind, const Table *table, int n, char **columns,
+				const char *arguments)
+{
+	StringInfoData condition;
+
+	initStringInfo(&condition);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&condition, "%sold.%s IS DISTINCT FROM new.%s",
+						 i > 0 ? " OR " : "", columns[i], columns[i]);
+	if (bound_table(kind, table, false) != NULL)
+		ereport(NOTICE,
+				(errmsg("table %s was bound already; its triggers are replaced",
+						table->name)));
+	drop_triggers(kind, table);
+	create_trigger(kind, table, "",
+				   psprintf("INSERT OR DELETE ON %s FOR EACH ROW", table->name),
+				   arguments);
+	create_trigger(kind, table, "_update",
+				   psprintf("UPDATE ON %s FOR EACH ROW WHEN (%s)", table->name,
+							condition.data),
+				   arguments);
+	create_trigger(kind, table, "_truncate",
+				   psprintf("TRUNCATE ON %s", table->name), arguments);
+}
+
+static void
+check_bound(const Kind *kind, const Table *table)
+{
+	if (bound_table(kind, table, false) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table %s is not bound", table->name),
+				 errhint("Call wbcache.%s() with a table that wbcache.%s() was called with.",
+						 kind->unbind, kind->bind)));
+}
+
+/* ----------------------------------------------------------------
+ * Events
+ * ----------------------------------------------------------------
+ */
+
+/* The columns that were given, and how the view shows each. */
+typedef struct EventColumns
+{
+	int			n;
+	char	   *name[WBC_EVENT_COLUMNS];	/* quoted, of those given */
+	char	   *shown[WBC_EVENT_COLUMNS];
+	StringInfoData arguments;	/* of the triggers */
+} EventColumns;
+
+/* Columns are arguments 1 to 9. */
+static void
+read_event_columns(FunctionCallInfo fcinfo, const Table *table,
+				   EventColumns *columns)
+{
+	columns->n = 0;
+	initStringInfo(&columns->arguments);
+	for (int i = 0; i < WBC_EVENT_COLUMNS; i++)
+	{
+		const char *argument = wbc_watched_event_names[i];
+		char	   *name;
+		Oid			type;
+
+		columns->shown[i] = NULL;
+		if (i >= WBC_EVENT_REQUIRED && PG_ARGISNULL(i + 1))
+			continue;
+		required(fcinfo, i + 1, argument);
+		name = check_column(table, argument, NameStr(*PG_GETARG_NAME(i + 1)),
+							i == WBC_EVENT_STARTS_AT ? &moment : &label, &type);
+		appendStringInfo(&columns->arguments, "%s'%s'",
+						 columns->n > 0 ? ", " : "", argument);
+		columns->name[columns->n++] = name;
+		if (i == WBC_EVENT_STATUS)
+			columns->shown[i] = psprintf("wbcache.classify_game_status(%s::text)", name);
+		else if (i != WBC_EVENT_STARTS_AT)
+			columns->shown[i] = psprintf("%s::text", name);
+		else if (type == TIMESTAMPOID)
+			columns->shown[i] = psprintf("%s AT TIME ZONE 'UTC'", name);
+		else
+			columns->shown[i] = psprintf("%s::timestamptz", name);
+	}
+}
+
+/*
+ * A sport or league without a name is shown by its id, teams without a name by
+ * NULL.
+ */
+static const char *
+shown(const EventColumns *columns, WbcEventColumn column)
+{
+	if (columns->shown[column] != NULL)
+		return columns->shown[column];
+	switch (column)
+	{
+		case WBC_EVENT_SPORT_NAME:
+			return columns->shown[WBC_EVENT_SPORT_ID];
+		case WBC_EVENT_LEAGUE_NAME:
+			return columns->shown[WBC_EVENT_LEAGUE_ID];
+		default:
+			return "NULL::text";
+	}
+}
+
+static void
+create_view(const Table *table, const EventColumns *columns)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < WBC_EVENT_COLUMNS; i++)
+		appendStringInfo(&list, "%s%s AS %s", i > 0 ? ", " : "",
+						 shown(columns, i), wbc_watched_event_names[i]);
+	run("CREATE OR REPLACE VIEW wbcache.events AS SELECT %s FROM %s",
+		list.data, table->name);
+	run("ALTER VIEW wbcache.events OWNER TO %s",
+		quote_identifier(GetUserNameFromId(table->owner, false)));
+	run("COMMENT ON VIEW wbcache.events IS"
+		" 'games of the table given to wbcache.bind_events(), a row each, with columns of fixed names and types; status in the words of wbcache.classify_game_status()'");
+}
+
+/*
+ * bind_events(relation, game_id, sport_id, league_id, status, starts_at,
+ * sport_name, league_name, home, away).  Not strict: the last four may be NULL.
+ */
+Datum
+wbcache_bind_events(PG_FUNCTION_ARGS)
+{
+	Table		table;
+	EventColumns columns;
+	Rights		rights;
+	char	   *other;
+
+	open_argument(fcinfo, &table);
+	read_event_columns(fcinfo, &table, &columns);
+
+	begin_statements(&rights);
+	other = bound_table(&events, &table, true);
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("another table of events is bound already: %s", other),
+				 errdetail("There is one in a database."),
+				 errhint("Call wbcache.unbind_events(%s) first.",
+						 quote_literal_cstr(other))));
+	create_triggers(&events, &table, columns.n, columns.name,
+					columns.arguments.data);
+	create_view(&table, &columns);
+	end_statements(&rights);
+	PG_RETURN_VOID();
+}
+
+Datum
+wbcache_unbind_events(PG_FUNCTION_ARGS)
+{
+	Table		table;
+	Rights		rights;
+
+	open_argument(fcinfo, &table);
+	begin_statements(&rights);
+	check_bound(&events, &table);
+	run("DROP VIEW IF EXISTS wbcache.events");
+	drop_triggers(&events, &table);
+	end_statements(&rights);
+	PG_RETURN_VOID();
+}
+
+/* ----------------------------------------------------------------
+ * Odds
+ * ----------------------------------------------------------------
+ */
+
+/* The triggers' arguments: arguments 3 and 4 of watch_odds(). */
+static char *
+odds_arguments(FunctionCallInfo fcinfo)
+{
+	char	   *measure;
+	WbcOddsMeasure ignored;
+	double		threshold = PG_ARGISNULL(3) ? 0 : PG_GETARG_FLOAT8(3);
+
+	if (!(threshold >= 0 && threshold <= 1e9))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("threshold is out of range"),
+				 errhint("Give a number of percent from 0 on, or NULL for the setting wbcache.odds_threshold.")));
+	required(fcinfo, 4, "by");
+	measure = text_to_cstring(PG_GETARG_TEXT_PP(4));
+	if (!wbc_odds_measure_of(measure, &ignored))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not a way to compare odds", measure),
+				 errhint("Compare by 'price' or by 'probability'.")));
+	if (PG_ARGISNULL(3))
+		return psprintf("'', '%s'", measure);
+	return psprintf("'%.17g', '%s'", threshold, measure);
+}
+
+/*
+ * watch_odds(relation, game_id, price, threshold, by).  Not strict: threshold
+ * may be NULL.
+ */
+Datum
+wbcache_watch_odds(PG_FUNCTION_ARGS)
+{
+	Table		table;
+	char	   *columns[WBC_ODDS_COLUMNS];
+	char	   *arguments = odds_arguments(fcinfo);
+	Rights		rights;
+	Oid			type;
+
+	open_argument(fcinfo, &table);
+	required(fcinfo, 1, "game_id");
+	required(fcinfo, 2, "price");
+	columns[WBC_ODDS_GAME_ID] =
+		check_column(&table, "game_id", NameStr(*PG_GETARG_NAME(1)), &label, &type);
+	columns[WBC_ODDS_VALUE] =
+		check_column(&table, "price", NameStr(*PG_GETARG_NAME(2)), &price, &type);
+
+	begin_statements(&rights);
+	create_triggers(&odds, &table, WBC_ODDS_COLUMNS, columns, arguments);
+	end_statements(&rights);
+	PG_RETURN_VOID();
+}
+
+Datum
+wbcache_unwatch_odds(PG_FUNCTION_ARGS)
+{
+	Table		table;
+	Rights		rights;
+
+	open_argument(fcinfo, &table);
+	begin_statements(&rights);
+	check_bound(&odds, &table);
+	drop_triggers(&odds, &table);
+	end_statements(&rights);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * journal.h
+ *	  What was invalidated: counters, the rate, and the latest events.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_JOURNAL_H
+#define WBC_JOURNAL_H
+
+#include "datatype/timestamp.h"
+#include "reason.h"
+#include "wbcache.h"
+
+/* Events that are remembered, over all databases. */
+#define WBC_EVENTS_MAX		1000
+
+/* Longest name of what was invalidated, in bytes. */
+#define WBC_WHAT_MAX		512
+
+/* Events of one transaction for each reason and target, before it sums up. */
+#define WBC_EVENTS_EACH		16
+#define WBC_NOTES_MAX		(WBC_EVENTS_EACH * WBC_REASONS * WBC_TARGETS)
+
+/* What one transaction has invalidated. */
+typedef struct WbcTally
+{
+	uint64		count[WBC_REASONS][WBC_TARGETS];
+	int			nnotes;			/* those that get an event each */
+	WbcNote		note[WBC_NOTES_MAX];
+} WbcTally;
+
+/* One event.  It stands for many where what is empty and count above 1. */
+typedef struct WbcEvent
+{
+	uint64		number;			/* in its database, from 1 */
+	TimestampTz at;
+	Oid			dbid;
+	WbcReason	reason;
+	WbcTarget	target;
+	uint64		count;
+	int			len;
+	char		what[WBC_WHAT_MAX];
+} WbcEvent;
+
+/* Counters of a database. */
+typedef struct WbcJournalInfo
+{
+	uint64		by_reason[WBC_REASONS];
+	uint64		by_target[WBC_TARGETS];
+	uint64		rows_purged;
+	uint64		per_minute;
+	uint64		events;			/* so far */
+} WbcJournalInfo;
+
+extern void wbc_journal_register(void);
+extern void wbc_journal_prepare(void);
+extern void wbc_journal_write(const WbcTally *tally, TimestampTz now);
+extern void wbc_journal_count_purged(uint64 rows);
+extern void wbc_journal_info(TimestampTz now, WbcJournalInfo *info);
+extern void wbc_journal_reset(void);
+extern int	wbc_journal_read(uint64 after, WbcEvent *events, int max,
+							 uint64 *lost);
+
+/* for the worker that sends and warns */
+extern uint64 wbc_journal_epoch(void);
+extern bool wbc_journal_has_unsent(uint64 *sent);
+extern void wbc_journal_set_sent(uint64 number);
+extern bool wbc_journal_claim_warning(uint64 limit, TimestampTz now,
+									  uint64 *rate);
+
+extern const char *wbc_journal_reason_name(WbcReason reason);
+extern const char *wbc_journal_target_name(WbcTarget target);
+
+#endif							/* WBC_JOURNAL_H */

@@ -1,0 +1,381 @@
+/*-------------------------------------------------------------------------
+ *
+ * watch.c
+ *	  Triggers on the user's own tables that invalidate.
+ *
+ * Layer 4.  They are made by bind.c; watched.c tells their columns.
+ *
+ * A row of events that comes, goes or changes invalidates its game and the
+ * sidebars that show it: those of the row as it was, and as it is.  A row of
+ * odds invalidates its game; when its price changes, only if the odds have
+ * moved far enough.  Where rows come or go without a trigger, everything is
+ * invalidated: by TRUNCATE, and when a table or partition is bound, unbound,
+ * attached, detached or dropped, all of which makes or drops triggers.
+ *
+ * The same few games tend to change again and again in a transaction.  Those
+ * that are listed already are remembered, so that a row costs a look into a
+ * small table instead of a dozen hashes.
+ *
+ * The host comes first: where the library is not preloaded there is no cache
+ * to invalidate, and the change goes through.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "common/hashfn.h"
+#include "guc.h"
+#include "invalidate.h"
+#include "pending.h"
+#include "shmem.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "watch.h"
+#include "watched.h"
+
+/* Games that are remembered, and the longest id of such a game. */
+#define LISTED			1024
+#define LISTED_ID_MAX	47
+
+PG_FUNCTION_INFO_V1(wbcache_events_changed);
+PG_FUNCTION_INFO_V1(wbcache_odds_changed);
+
+/* A game on the transaction's list. */
+typedef struct Listed
+{
+	uint64		epoch;			/* of the list */
+	uint8		reason;
+	uint8		len;
+	char		id[LISTED_ID_MAX];
+} Listed;
+
+static Listed listed[LISTED];
+
+/* ----------------------------------------------------------------
+ * What both kinds of tables have in common
+ * ----------------------------------------------------------------
+ */
+
+/* Where the game is remembered, if it is. */
+static Listed *
+place_of(const char *id, int len)
+{
+	return &listed[hash_bytes((const unsigned char *) id, len) % LISTED];
+}
+
+static void
+remember(const char *id, int len, WbcReason reason)
+{
+	Listed	   *place = place_of(id, len);
+
+	place->epoch = wbc_pending_epoch();
+	place->reason = reason;
+	place->len = len;
+	memcpy(place->id, id, len);
+}
+
+static bool
+is_listed(const char *id, int len, WbcReason reason)
+{
+	const Listed *place = place_of(id, len);
+
+	return place->epoch == wbc_pending_epoch() && place->reason == reason &&
+		place->len == len && memcmp(place->id, id, len) == 0;
+}
+
+/*
+ * Lists a game, unless it is listed.  It is remembered last, because the epoch
+ * passes only with a list that has something on it.
+ */
+static void
+invalidate_game(const char *id, WbcReason reason)
+{
+	int			len = id == NULL ? 0 : strlen(id);
+
+	if (len == 0)
+		return;
+	if (len > LISTED_ID_MAX)
+		wbc_invalidate_game(id, len, reason);
+	else if (!is_listed(id, len, reason))
+	{
+		wbc_invalidate_game(id, len, reason);
+		remember(id, len, reason);
+	}
+}
+
+/*
+ * Throws unless the function was called as a trigger such as bind.c makes.
+ */
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo, const char *function)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
+		TRIGGER_FIRED_FOR_ROW(data->tg_event) ==
+		TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function wbcache.%s can only be called by the triggers that wbcache makes",
+						function),
+				 errhint("Call wbcache.bind_events() or wbcache.watch_odds().")));
+	return data;
+}
+
+/* The row before the change, or NULL. */
+static TupleTableSlot *
+old_row(const TriggerData *data)
+{
+	return TRIGGER_FIRED_BY_INSERT(data->tg_event) ? NULL : data->tg_trigslot;
+}
+
+/* The row after the change, or NULL. */
+static TupleTableSlot *
+new_row(const TriggerData *data)
+{
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		return data->tg_newslot;
+	return TRIGGER_FIRED_BY_INSERT(data->tg_event) ? data->tg_trigslot : NULL;
+}
+
+static bool
+same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* ----------------------------------------------------------------
+ * Events
+ * ----------------------------------------------------------------
+ */
+
+/* What of a row says where it is shown. */
+typedef struct Event
+{
+	const char *game;
+	const char *sport;
+	const char *league;
+	const char *status;			/* NULL, too, where there is no row */
+} Event;
+
+static void
+read_event(const WbcWatched *watched, TupleTableSlot *slot, Event *event)
+{
+	event->game = wbc_watched_text(&watched->column[WBC_EVENT_GAME_ID], slot);
+	event->sport = wbc_watched_text(&watched->column[WBC_EVENT_SPORT_ID], slot);
+	event->league = wbc_watched_text(&watched->column[WBC_EVENT_LEAGUE_ID], slot);
+	event->status = wbc_watched_text(&watched->column[WBC_EVENT_STATUS], slot);
+}
+
+/*
+ * Lists a game whose row had one status and has another; NULL: there is no
+ * such row, or no status.
+ */
+static void
+invalidate_event(const char *game, const char *old, const char *new)
+{
+	if (game != NULL &&
+		!wbc_invalidate_status_change(game, strlen(game), old, new))
+		wbc_invalidate_game(game, strlen(game), WBC_REASON_STATUS_CHANGE);
+}
+
+static void
+event_updated(const Event *old, const Event *new)
+{
+	if (same(old->game, new->game))
+		invalidate_event(new->game, old->status, new->status);
+	else
+	{
+		invalidate_event(old->game, old->status, NULL);
+		invalidate_event(new->game, NULL, new->status);
+	}
+	wbc_invalidate_sidebar(new->sport, new->league, WBC_REASON_STATUS_CHANGE);
+	if (!same(old->sport, new->sport) || !same(old->league, new->league))
+		wbc_invalidate_sidebar(old->sport, old->league,
+							   WBC_REASON_STATUS_CHANGE);
+}
+
+static void
+event_changed(const WbcWatched *watched, const TriggerData *data)
+{
+	Event		old = {0};
+	Event		new = {0};
+	const Event *one = &new;
+
+	if (old_row(data) != NULL)
+		read_event(watched, old_row(data), &old);
+	if (new_row(data) != NULL)
+		read_event(watched, new_row(data), &new);
+	if (old_row(data) != NULL && new_row(data) != NULL)
+	{
+		event_updated(&old, &new);
+		return;
+	}
+	if (new_row(data) == NULL)
+		one = &old;
+	invalidate_event(one->game, old.status, new.status);
+	wbc_invalidate_sidebar(one->sport, one->league, WBC_REASON_STATUS_CHANGE);
+}
+
+/*
+ * AFTER INSERT OR UPDATE OR DELETE, each row, and AFTER TRUNCATE, on a table of
+ * events.
+ */
+Datum
+wbcache_events_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = trigger_data(fcinfo, "events_changed");
+	const WbcWatched *watched;
+
+	if (!wbc_shmem_is_ready())
+		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event) ||
+		!(watched = wbc_watched_events(data))->known)
+		wbc_invalidate_everything(WBC_REASON_STATUS_CHANGE);
+	else
+		event_changed(watched, data);
+	return PointerGetDatum(NULL);
+}
+
+/* ----------------------------------------------------------------
+ * Odds
+ * ----------------------------------------------------------------
+ */
+
+/* Has the row's price moved far enough? */
+static bool
+odds_have_moved(const WbcWatched *watched, const TriggerData *data)
+{
+	const WbcWatchedColumn *column = &watched->column[WBC_ODDS_VALUE];
+	double		old;
+	double		new;
+	bool		had = wbc_watched_number(column, old_row(data), &old);
+	bool		has = wbc_watched_number(column, new_row(data), &new);
+
+	return wbc_odds_have_moved(had ? &old : NULL, has ? &new : NULL,
+							   watched->threshold < 0 ?
+							   wbc_guc_odds_threshold : watched->threshold,
+							   watched->measure);
+}
+
+static void
+odds_updated(const WbcWatched *watched, const TriggerData *data)
+{
+	const WbcWatchedColumn *column = &watched->column[WBC_ODDS_GAME_ID];
+	const char *old = wbc_watched_text(column, old_row(data));
+	const char *new = wbc_watched_text(column, new_row(data));
+
+	if (same(old, new) && !odds_have_moved(watched, data))
+		return;
+	invalidate_game(new, WBC_REASON_ODDS_MOVEMENT);
+	if (!same(old, new))
+		invalidate_game(old, WBC_REASON_ODDS_MOVEMENT);
+}
+
+/*
+ * AFTER INSERT OR UPDATE OR DELETE, each row, and AFTER TRUNCATE, on a table of
+ * odds.
+ */
+Datum
+wbcache_odds_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = trigger_data(fcinfo, "odds_changed");
+	const WbcWatched *watched;
+
+	if (!wbc_shmem_is_ready())
+		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event) ||
+		!(watched = wbc_watched_odds(data))->known)
+		wbc_invalidate_everything(WBC_REASON_ODDS_MOVEMENT);
+	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		odds_updated(watched, data);
+	else
+		invalidate_game(wbc_watched_text(&watched->column[WBC_ODDS_GAME_ID],
+										 data->tg_trigslot),
+						WBC_REASON_ODDS_MOVEMENT);
+	return PointerGetDatum(NULL);
+}
+
+/* ----------------------------------------------------------------
+ * Rows that come or go without a trigger
+ * ----------------------------------------------------------------
+ */
+
+/* Is this one of the two functions above? */
+static bool
+is_ours(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		ours = false;
+	char	   *schema;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	schema = get_namespace_name(((Form_pg_proc) GETSTRUCT(tuple))->pronamespace);
+	if (schema != NULL && strcmp(schema, "wbcache") == 0)
+	{
+		const char *name = NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname);
+
+		ours = strcmp(name, "events_changed") == 0 ||
+			strcmp(name, "odds_changed") == 0;
+	}
+	ReleaseSysCache(tuple);
+	return ours;
+}
+
+/*
+ * Is one of the triggers that an index of pg_trigger finds by this OID ours?
+ * Sees those that the running command has made.
+ */
+static bool
+finds_ours(Oid index, AttrNumber column, Oid oid)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(triggers, index, true, SnapshotSelf, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = is_ours(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid);
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return found;
+}
+
+/*
+ * A table is about to be truncated.  A partition has no trigger of its own for
+ * that, but those for rows.
+ */
+void
+wbc_watch_truncated(Oid relation)
+{
+	if (wbc_shmem_is_ready() &&
+		finds_ours(TriggerRelidNameIndexId, Anum_pg_trigger_tgrelid, relation))
+		wbc_invalidate_everything(WBC_REASON_STATUS_CHANGE);
+}
+
+/*
+ * A trigger was made, or is about to be dropped.  If it is ours, rows come or
+ * go with it, or with its table or partition, that no trigger will see.
+ */
+void
+wbc_watch_trigger_altered(Oid trigger)
+{
+	if (wbc_shmem_is_ready() &&
+		finds_ours(TriggerOidIndexId, Anum_pg_trigger_oid, trigger))
+		wbc_invalidate_everything(WBC_REASON_MANUAL);
+}

@@ -1,0 +1,116 @@
+# Patterns and registered keys over a restart: after a clean one they hold as before; after a crash all is empty.
+
+use strict;
+use warnings FATAL => 'all';
+
+use Test::More;
+use WbcacheTest;
+
+my ($upstream, $node, $session) = start_served('main', conf => 'restart_after_crash = on');
+
+$session->run(<<'END');
+SELECT wbcache.create_endpoint('echo', 'echo:{x}', 'api', '/echo/{x}', soft_ttl => '10 h');
+SELECT wbcache.create_endpoint('game', 'game:{x}', 'api', '/echo/game/{x}', soft_ttl => '10 h');
+END
+
+sub rows
+{
+	my ($pattern, $n) = @_;
+	return ok(await_value($session, "SELECT count(*) FROM wbcache.entry WHERE key LIKE '$pattern' AND wbcache.entry_is_current(key, epoch, stripes, generations)", $n),
+		"$n rows like $pattern");
+}
+
+sub restart
+{
+	my ($mode) = @_;
+
+	$session->close;
+	if ($mode eq 'crash')
+	{
+		$node->stop('immediate');
+		$node->start;
+	}
+	else
+	{
+		$node->restart;
+	}
+	$session = session($node, 'postgres');
+	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'fetcher' AND state = 'running'}, 1), 'served again');
+	return;
+}
+
+sub status
+{
+	my ($key) = @_;
+	my $answer = $session->ask($key);
+	return "$answer->{status} $answer->{value}{n}";
+}
+
+behaviour 'a clean restart' => sub {
+	$session->ask("echo:$_") for qw(a1 a2 b1 b2);
+	rows('echo:%', 4);
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:a*')});
+	is(status('echo:b1'), 'hit 1', 'one that was looked at since');
+	is(status('echo:a2'), 'miss 2', 'one that was fetched since');
+	rows('echo:a2', 1);
+	restart('clean');
+	is(status('echo:a1'), 'miss 2', 'what matched is not served');
+	is(status('echo:a2'), 'hit 2', 'what was fetched afterwards is');
+	is(status('echo:b1'), 'hit 1', 'so is what did not match');
+	is(status('echo:b2'), 'hit 1', 'whether it was looked at or not');
+	restart('clean');
+	is(status('echo:b2'), 'hit 1', 'and again');
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:b*')});
+	is(status('echo:b2'), 'miss 2', 'a pattern after the restart');
+};
+
+behaviour 'a registered key over a clean restart' => sub {
+	$session->run(q{SELECT wbcache.register_cache_key('g', 'game:1')});
+	is(status('game:1'), 'miss 1', 'fetched');
+	rows('game:1', 1);
+	restart('clean');
+	is(status('game:1'), 'hit 1', 'its value is there');
+	$session->run(q{SELECT wbcache.invalidate_game_cache('g')});
+	is(status('game:1'), 'miss 2', 'and goes with the game');
+	$session->run(q{SELECT wbcache.invalidate_game_cache('g')});
+	is(status('game:1'), 'miss 3', 'so does what was fetched after the restart');
+};
+
+behaviour 'a crash' => sub {
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:b*')});
+	restart('crash');
+	is($session->value('SELECT count(*) FROM wbcache.entry'), 0, 'the table is empty');
+	is(status('echo:a2'), 'miss 3', 'and so is the memory');
+	is(status('echo:a2'), 'hit 3', 'caching works');
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:?2')});
+	is(status('echo:a2'), 'miss 4', 'patterns too');
+	is($session->stat('stat_invalidation', 'total, patterns'), '1|1', 'counters begin again');
+	is($session->value('SELECT min(number), max(number) FROM wbcache.invalidation_events'), '1|1', 'and events');
+};
+
+behaviour 'damaged files are not believed' => sub {
+	$session->ask('echo:c1');
+	rows('echo:c1', 1);
+	$session->close;
+	$node->stop;
+	my $file = $node->data_dir . '/pg_stat/wbcache.globs';
+	ok(-s $file, 'there is one for the patterns');
+	open(my $out, '+<', $file) or die $!;
+	seek($out, 1000, 0);
+	print $out 'damage';
+	close($out);
+	$node->start;
+	$session = session($node, 'postgres');
+	is(status('echo:c1'), 'hit 1', 'what was fetched after the last pattern is served');
+	is(status('echo:b2'), 'miss 3', 'what was invalidated is not');
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:c*')});
+	is(status('echo:c1'), 'miss 2', 'patterns work');
+	$session->close;
+	$node->stop;
+	ok(-s $node->data_dir . "/pg_stat/wbcache.$_", "file $_ after a shutdown") for qw(stripes globs registry);
+	$node->start;
+	ok(!-e $node->data_dir . "/pg_stat/wbcache.$_", "none while the server runs: $_") for qw(stripes globs registry);
+	$session = session($node, 'postgres');
+};
+
+done_testing();
