@@ -852,13 +852,13 @@ BEGIN
 	EXECUTE 'ALTER MATERIALIZED VIEW wbcache.sidebar_data OWNER TO ' || role;
 	REFRESH MATERIALIZED VIEW wbcache.sidebar_data;
 
-	IF EXISTS (SELECT FROM wbcache.endpoint e WHERE e.name = 'sidebar' AND e.loader = 'wbcache.load_sidebar(text[])') THEN
+	IF EXISTS (SELECT FROM wbcache.endpoint e WHERE e.name = 'sidebar' AND e.loader = 'wbcache.load_sidebar(pg_catalog.text[])') THEN
 		PERFORM wbcache.alter_endpoint('sidebar', owner => owner::regrole);
 	ELSIF EXISTS (SELECT FROM wbcache.endpoint e WHERE e.name = 'sidebar' OR e.pattern ~ '^sidebar:\{[^:]*\}:\{[^:]*\}$') THEN
 		RAISE NOTICE 'keys of sidebars belong to another endpoint already; get_sidebar() returns its values'
 			USING HINT = 'Drop that endpoint and bind again, to have the values of wbcache.load_sidebar().';
 	ELSE
-		PERFORM wbcache.create_endpoint('sidebar', 'sidebar:{sport_id}:{league_id}', loader => 'wbcache.load_sidebar(text[])',
+		PERFORM wbcache.create_endpoint('sidebar', 'sidebar:{sport_id}:{league_id}', loader => 'wbcache.load_sidebar(pg_catalog.text[])',
 			soft_ttl => '5 min', tags => ARRAY['sidebar', 'sidebar:sport:{sport_id}', 'sidebar:league:{league_id}']);
 		PERFORM wbcache.alter_endpoint('sidebar', owner => owner::regrole);
 	END IF;
@@ -886,7 +886,7 @@ BEGIN
 	DROP MATERIALIZED VIEW IF EXISTS wbcache.sidebar_data;
 	DROP VIEW IF EXISTS wbcache.sidebar_now;
 	PERFORM wbcache.drop_endpoint(e.name) FROM wbcache.endpoint e
-		WHERE e.name = 'sidebar' AND e.loader = 'wbcache.load_sidebar(text[])';
+		WHERE e.name = 'sidebar' AND e.loader = 'wbcache.load_sidebar(pg_catalog.text[])';
 	PERFORM wbcache.unschedule_task(t.name) FROM wbcache.task t
 		WHERE t.name = 'sidebar_refresh' AND t.function = 'wbcache.refresh_sidebar_data()';
 END $$;

@@ -36,7 +36,7 @@
 
 /* The endpoint, and its loader as wbcache.endpoint has it. */
 #define ENDPOINT	"sidebar"
-#define LOADER		"wbcache.load_sidebar(text[])"
+#define LOADER		"wbcache.load_sidebar(pg_catalog.text[])"
 
 /* How a value of the loader begins; what follows says where it is from. */
 #define SOURCE		"{\"source\" : \""
