@@ -44,6 +44,7 @@ $session->run(<<'END');
 CREATE TABLE event AS SELECT id, sport, league, 'unplayed' AS status, starts, 0 AS score FROM fixture;
 ALTER TABLE event ADD PRIMARY KEY (id);
 SELECT wbcache.bind_events('event', 'id', 'sport', 'league', 'status', 'starts');
+SELECT wbcache.drop_endpoint('sidebar');
 
 -- What happens, in the order of the clock. Some games are cancelled or postponed, in the schedule or here.
 CREATE TABLE change AS
@@ -58,7 +59,7 @@ CREATE TABLE change AS
 ALTER TABLE change ADD PRIMARY KEY (n);
 
 SELECT wbcache.create_endpoint('page', 'page:{id}', soft_ttl => '1 h', tags => ARRAY['game:{id}']),
-       wbcache.create_endpoint('sidebar_of_mine', 'sidebar:{sport_id}:{league_id}', soft_ttl => '1 h',
+       wbcache.create_endpoint('sidebar', 'sidebar:{sport_id}:{league_id}', soft_ttl => '1 h',
                                tags => ARRAY['sidebar', 'sidebar:sport:{sport_id}', 'sidebar:league:{league_id}']);
 CREATE TABLE sidebar AS SELECT DISTINCT 'sidebar:' || s || ':' || l AS key
   FROM event, LATERAL (VALUES (sport, league), (sport, 'all'), ('all', league), ('all', 'all')) v (s, l);
