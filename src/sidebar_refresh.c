@@ -181,8 +181,6 @@ try_refresh(Refresh *run)
 	}
 	PG_CATCH();
 	{
-		if (geterrcode() == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
 		MemoryContextSwitchTo(context);
 		wbc_error_catch(&run->error);
 		run->failed = true;
@@ -191,6 +189,8 @@ try_refresh(Refresh *run)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	if (run->failed && run->error.sqlstate == ERRCODE_QUERY_CANCELED)
+		wbc_error_throw(&run->error);
 }
 
 /*
