@@ -508,7 +508,7 @@ CREATE FUNCTION wbcache.bind_events(
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_bind_events';
 COMMENT ON FUNCTION wbcache.bind_events(regclass, name, name, name, name, name, name, name, name, name) IS
-'Lets changes of a table of games invalidate, when they commit: a row that is inserted, deleted, or updated in one of the named columns does for its game what invalidate_game_cache() does, and for the sidebars of its sport and league what invalidate_sidebar_cache() does, before and after the change. Updates that change none of these columns cost and do next to nothing. TRUNCATE invalidates everything, and so do binding and unbinding, and attaching, detaching and dropping partitions. The triggers are ENABLE ALWAYS, so that they fire on a logical-replication subscriber too. Also makes the view wbcache.events, which the table''s owner owns. pg_dump carries both.
+'Lets changes of a table of games invalidate, when they commit: a row that is inserted, deleted, or updated in one of the named columns does for its game what invalidate_game_cache() does, and for the sidebars of its sport and league what invalidate_sidebar_cache() does, before and after the change. Updates that change none of these columns cost and do next to nothing. TRUNCATE invalidates everything, and so do binding and unbinding, and attaching, detaching and dropping partitions. The triggers are ENABLE ALWAYS, so that they fire on a logical-replication subscriber too. Also makes, for the table''s owner, the view wbcache.events; the views sidebar_now and sidebar_data over it; the endpoint sidebar, unless another one claims its keys; and the task sidebar_refresh, if that role can log in. pg_dump carries all of them.
 relation: a table or a partitioned table of the current role''s; one in a database. To bind it again replaces what was made. The others name its columns: game_id, sport_id, league_id, status and the optional four of type text, varchar, char, name, enum, integer or uuid, starts_at of type timestamptz or timestamp (taken for UTC).
 Errors: 22004 relation or a required column is NULL, 42703 no such column, 42804 a column of another type, 42809 a view, foreign or temporary table, 42501 not its owner, 55000 another table is bound already.';
 
@@ -516,8 +516,8 @@ CREATE FUNCTION wbcache.unbind_events(relation regclass) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_unbind_events';
 COMMENT ON FUNCTION wbcache.unbind_events(regclass) IS
-'Takes away what bind_events() has made: the triggers and the view wbcache.events. For the table''s owner.
-Errors: 22004 relation is NULL, 42501 not its owner, 42704 not bound, 2BP01 something of yours depends on the view.';
+'Takes away what bind_events() has made: the triggers, the views, the endpoint and the task. For the table''s owner.
+Errors: 22004 relation is NULL, 42501 not its owner, 42704 not bound, 2BP01 something of yours depends on a view.';
 
 CREATE FUNCTION wbcache.watch_odds(
 	relation regclass,
@@ -641,6 +641,260 @@ Errors: WB007 the run failed; WB003 it has not ended within its timeout and 30 s
 REVOKE ALL ON FUNCTION wbcache.run_task(name) FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
+ * Sidebar: what bind_events() makes over wbcache.events, and what reads it
+ * --------------------------------------------------------------------------- */
+
+CREATE TABLE wbcache.sport_weight (
+	sport_id text PRIMARY KEY,
+	weight integer NOT NULL CHECK (weight BETWEEN 0 AND 99999)
+);
+REVOKE ALL ON TABLE wbcache.sport_weight FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.sport_weight TO PUBLIC;
+COMMENT ON TABLE wbcache.sport_weight IS 'How far up sports come in the sidebar, all else being equal. Yours to write; dumped by pg_dump. A change invalidates the sidebar.';
+COMMENT ON COLUMN wbcache.sport_weight.sport_id IS 'id of the sport, as text';
+COMMENT ON COLUMN wbcache.sport_weight.weight IS '0 to 99999; a sport without a row has 0';
+SELECT pg_catalog.pg_extension_config_dump('wbcache.sport_weight', '');
+
+CREATE FUNCTION wbcache.sport_weight_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_sport_weight_changed';
+COMMENT ON FUNCTION wbcache.sport_weight_changed() IS 'function of the trigger of wbcache.sport_weight';
+REVOKE ALL ON FUNCTION wbcache.sport_weight_changed() FROM PUBLIC;
+CREATE TRIGGER sport_weight_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wbcache.sport_weight
+	FOR EACH STATEMENT EXECUTE FUNCTION wbcache.sport_weight_changed();
+ALTER TABLE wbcache.sport_weight ENABLE ALWAYS TRIGGER sport_weight_changed;
+COMMENT ON TRIGGER sport_weight_changed ON wbcache.sport_weight IS 'invalidates the sidebar';
+
+CREATE TABLE wbcache.sidebar_refresh_log (
+	started timestamptz NOT NULL,
+	duration interval NOT NULL,
+	rows bigint,
+	games bigint,
+	triggered_by text NOT NULL,
+	error text,
+	alert_triggered boolean NOT NULL,
+	epoch bigint,
+	generations bigint[]
+);
+CREATE INDEX sidebar_refresh_log_started ON wbcache.sidebar_refresh_log (started);
+COMMENT ON INDEX wbcache.sidebar_refresh_log_started IS 'for the latest refreshes';
+REVOKE ALL ON TABLE wbcache.sidebar_refresh_log FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.sidebar_refresh_log TO pg_monitor;
+COMMENT ON TABLE wbcache.sidebar_refresh_log IS 'The last 1,000 refreshes of sidebar_data, written by refresh_sidebar_data(). A call that finds nothing to do writes no row.';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.started IS 'when it started';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.duration IS 'how long it took';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.rows IS 'leagues that sidebar_data has; NULL: it failed';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.games IS 'games in them; NULL: it failed';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.triggered_by IS 'task: by a run of a task, pg_cron''s too; call: by a client';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.error IS 'why it failed; NULL: it did not';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.alert_triggered IS 'whether it took longer than wbcache.sidebar_alert_time';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.epoch IS 'names the life of the counters below; NULL: it failed, or its transaction kept its snapshot';
+COMMENT ON COLUMN wbcache.sidebar_refresh_log.generations IS 'what they held before it: if they hold it still, nothing has changed since';
+
+/*
+ * A league with live games comes before any without, and more live games before
+ * fewer; then what starts within 24 hours, sooner before later, by the minute;
+ * then the sport's weight.
+ */
+CREATE FUNCTION wbcache.sidebar_priority(live_games bigint, next_start timestamptz, weight integer, at timestamptz)
+	RETURNS bigint
+	LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE
+	RETURN least(live_games, 999999) * 1000000000
+		+ CASE WHEN next_start > at AND next_start < at + interval '24 hours'
+			THEN 1440 - floor(extract(epoch FROM next_start - at) / 60)::bigint ELSE 0 END * 100000
+		+ coalesce(weight, 0);
+COMMENT ON FUNCTION wbcache.sidebar_priority(bigint, timestamptz, integer, timestamptz) IS
+'How far up a league or sport comes in the sidebar: higher is first. Live games x 10^9, plus 10^5 for each minute that the next start is less than 24 hours away, plus the weight.
+live_games: how many. next_start: of those to come; NULL: none. weight: of the sport in sport_weight; NULL: 0. at: the time that it is wanted for.';
+
+CREATE FUNCTION wbcache.sidebar_state() RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_sidebar_state';
+COMMENT ON FUNCTION wbcache.sidebar_state() IS
+'Whether sidebar_data has all that is committed: current; behind: something has changed since its refresh, or may have; not populated; missing. A start that has passed since is no change here.
+Errors: 42P01 the extension is gone.';
+
+CREATE FUNCTION wbcache.sidebar_fallback() RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_sidebar_fallback';
+COMMENT ON FUNCTION wbcache.sidebar_fallback() IS
+'Counts a load of the sidebar that had to do without sidebar_data. For load_sidebar(); does nothing for other roles than the owner of wbcache.events.';
+
+CREATE FUNCTION wbcache.refresh_sidebar_data() RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'wbcache_refresh_sidebar_data';
+COMMENT ON FUNCTION wbcache.refresh_sidebar_data() IS
+'Refreshes sidebar_data concurrently if something has changed since the last time, or a start that it shows has passed; and makes the cached sidebars invalid when the transaction commits. Nobody who reads waits for it. Waits 5 s at most for a lock, unless lock_timeout is set. For the owner of sidebar_data.
+Returns "refreshed: ..."; "none: ..." where there was nothing to do, or another refresh is under way; "failed: ..." with the error, which is a warning too, and in sidebar_refresh_log.
+Errors: 55000 there is no sidebar_data, or the library is not preloaded; 42501 not its owner; 25006 read-only; 57014 cancelled.';
+
+/*
+ * What sidebar_data has is right while it is current and no start has passed;
+ * else the events are asked. Where one of them is locked, the other one has to do.
+ * What is known to be old is good for those who wait, but not kept: to invalidate
+ * its own key makes a loader's value invalid.
+ */
+CREATE FUNCTION wbcache.load_sidebar(parts text[]) RETURNS json
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '1s'
+	SET TimeZone = 'UTC'
+AS $$
+DECLARE
+	query CONSTANT text := $q$
+		SELECT json_build_object('source', $3, 'made_at', now(), 'sports',
+			coalesce(json_agg(json_build_object('sport_id', nullif(s.sport_id, ''), 'sport_name', s.sport_name,
+				'games', s.games, 'live_games', s.live_games, 'next_start', s.next_start,
+				'priority', s.priority, 'leagues', s.leagues)
+				ORDER BY s.priority DESC, s.sport_name, s.sport_id), '[]'))
+		FROM (
+			SELECT l.sport_id, min(l.sport_name) AS sport_name, sum(l.games) AS games, sum(l.live_games) AS live_games,
+				min(l.next_start) AS next_start,
+				wbcache.sidebar_priority(sum(l.live_games)::bigint, min(l.next_start), max(l.weight), now()) AS priority,
+				json_agg(json_build_object('league_id', nullif(l.league_id, ''), 'league_name', l.league_name,
+					'games', l.games, 'live_games', l.live_games, 'next_start', l.next_start, 'priority', l.priority)
+					ORDER BY l.priority DESC, l.league_name, l.league_id) AS leagues
+			FROM (
+				SELECT d.sport_id, d.sport_name, d.league_id, d.league_name, d.games, d.live_games, d.next_start, w.weight,
+					wbcache.sidebar_priority(d.live_games, d.next_start, w.weight, now()) AS priority
+				FROM wbcache.%I d LEFT JOIN wbcache.sport_weight w ON w.sport_id = d.sport_id
+				WHERE ($1 IS NULL OR d.sport_id = $1) AND ($2 IS NULL OR d.league_id = $2)) l
+			GROUP BY l.sport_id) s
+		$q$;
+	sport CONSTANT text := nullif(parts[2], 'all');
+	league CONSTANT text := nullif(parts[3], 'all');
+	state text := wbcache.sidebar_state();
+	passed boolean;
+	result json;
+BEGIN
+	IF state IN ('missing', 'not populated') THEN
+		PERFORM wbcache.sidebar_fallback();
+	END IF;
+	BEGIN
+		IF state = 'current' THEN
+			SELECT EXISTS (SELECT FROM wbcache.sidebar_data d WHERE d.next_start <= now()) INTO passed;
+			IF NOT passed THEN
+				EXECUTE format(query, 'sidebar_data') INTO result USING sport, league, 'sidebar_data';
+				RETURN result;
+			END IF;
+			state := 'behind';
+		END IF;
+		EXECUTE format(query, 'sidebar_now') INTO result USING sport, league, 'events: sidebar_data is ' || state;
+		RETURN result;
+	EXCEPTION WHEN lock_not_available THEN
+		IF state = 'current' THEN
+			PERFORM wbcache.sidebar_fallback();
+			EXECUTE format(query, 'sidebar_now') INTO result USING sport, league, 'events: sidebar_data is locked';
+			RETURN result;
+		ELSIF state <> 'behind' THEN
+			RAISE;
+		END IF;
+	END;
+	EXECUTE format(query, 'sidebar_data') INTO result USING sport, league, 'sidebar_data as of its last refresh: the events are locked';
+	PERFORM wbcache.invalidate(array_to_string(parts, ':'), 'SIDEBAR_REFRESH');
+	RETURN result;
+END $$;
+COMMENT ON FUNCTION wbcache.load_sidebar(text[]) IS
+'Loader of the endpoint sidebar: sidebar_data where it is current, else the events.
+parts: sidebar, sport_id or all, league_id or all. Returns what get_sidebar() returns.
+Errors: 42P01 nothing is bound, 42501 not the owner of the events, 55P03 sidebar_data and the events are locked.';
+
+CREATE FUNCTION wbcache.get_sidebar(sport_id text DEFAULT NULL, league_id text DEFAULT NULL) RETURNS json
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_get_sidebar';
+COMMENT ON FUNCTION wbcache.get_sidebar(text, text) IS
+'The cached sidebar: an object with source (what it was made from), made_at, and sports, an array in order of priority. Each has sport_id, sport_name, games, live_games, next_start, priority and leagues: an array, also in order of priority, of league_id, league_name, games, live_games, next_start and priority. NULL ids are those of events without one. A sport that is not there is an empty array. It is the value of the key sidebar:<sport_id>:<league_id> of the endpoint sidebar, and open to its readers.
+sport_id, league_id: show only these; NULL: all.
+Errors: 22023 an id is empty or has a colon in it; 42704 nothing is bound; and those of get().';
+
+/*
+ * The statements of bind_events() and unbind_events(), run with all rights in a
+ * security-restricted context. Nothing of the user's is evaluated before the
+ * materialized view is the owner's: then by REFRESH, which does so as the owner.
+ */
+CREATE FUNCTION wbcache.make_sidebar(owner oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	role CONSTANT text := quote_ident((SELECT rolname FROM pg_roles r WHERE r.oid = owner));
+BEGIN
+	-- Live and half are under way; those with the other words, but delayed, are over or off.
+	CREATE OR REPLACE VIEW wbcache.sidebar_now AS
+		SELECT g.sport_id, g.sport_name, g.league_id, g.league_name, g.games, g.live_games, g.next_start,
+			wbcache.sidebar_priority(g.live_games, g.next_start, w.weight, now()) AS priority
+		FROM (
+			SELECT coalesce(e.sport_id, '') AS sport_id, min(e.sport_name) AS sport_name,
+				coalesce(e.league_id, '') AS league_id, min(e.league_name) AS league_name,
+				count(*) AS games,
+				count(*) FILTER (WHERE e.status IN ('live', 'half')) AS live_games,
+				min(e.starts_at) FILTER (WHERE e.starts_at > now() AND e.starts_at < 'infinity' AND (e.status IS NULL
+					OR e.status NOT IN ('live', 'half', 'completed', 'cancelled', 'suspended', 'forfeited', 'invalid', 'postponed'))) AS next_start
+			FROM wbcache.events e GROUP BY coalesce(e.sport_id, ''), coalesce(e.league_id, '')) g
+			LEFT JOIN wbcache.sport_weight w ON w.sport_id = g.sport_id;
+	EXECUTE 'ALTER VIEW wbcache.sidebar_now OWNER TO ' || role;
+	COMMENT ON VIEW wbcache.sidebar_now IS 'leagues of wbcache.events, a row each, as they are now; sidebar_data as it would be after a refresh';
+
+	IF to_regclass('wbcache.sidebar_data') IS NULL THEN
+		CREATE MATERIALIZED VIEW wbcache.sidebar_data AS SELECT * FROM wbcache.sidebar_now WITH NO DATA;
+		CREATE UNIQUE INDEX idx_sidebar_data_sport_league ON wbcache.sidebar_data (sport_id, league_id);
+		COMMENT ON INDEX wbcache.idx_sidebar_data_sport_league IS 'lets sidebar_data be refreshed concurrently';
+		COMMENT ON MATERIALIZED VIEW wbcache.sidebar_data IS 'leagues of wbcache.events, a row each, as of the last wbcache.refresh_sidebar_data()';
+		COMMENT ON COLUMN wbcache.sidebar_data.sport_id IS 'id of the sport; empty: of events without one';
+		COMMENT ON COLUMN wbcache.sidebar_data.sport_name IS 'its name';
+		COMMENT ON COLUMN wbcache.sidebar_data.league_id IS 'id of the league, of its own in each sport; empty: of events without one';
+		COMMENT ON COLUMN wbcache.sidebar_data.league_name IS 'its name';
+		COMMENT ON COLUMN wbcache.sidebar_data.games IS 'all its games, whatever their status';
+		COMMENT ON COLUMN wbcache.sidebar_data.live_games IS 'those that are live or at half time';
+		COMMENT ON COLUMN wbcache.sidebar_data.next_start IS 'earliest start to come of a game that is neither under way, nor over, nor off; NULL: none';
+		COMMENT ON COLUMN wbcache.sidebar_data.priority IS 'higher comes first: wbcache.sidebar_priority() at the time of the refresh; get_sidebar() works it out anew';
+	END IF;
+	EXECUTE 'ALTER MATERIALIZED VIEW wbcache.sidebar_data OWNER TO ' || role;
+	REFRESH MATERIALIZED VIEW wbcache.sidebar_data;
+
+	IF EXISTS (SELECT FROM wbcache.endpoint e WHERE e.name = 'sidebar' AND e.loader = 'wbcache.load_sidebar(pg_catalog.text[])') THEN
+		PERFORM wbcache.alter_endpoint('sidebar', owner => owner::regrole);
+	ELSIF EXISTS (SELECT FROM wbcache.endpoint e WHERE e.name = 'sidebar' OR e.pattern ~ '^sidebar:\{[^:]*\}:\{[^:]*\}$') THEN
+		RAISE NOTICE 'keys of sidebars belong to another endpoint already; get_sidebar() returns its values'
+			USING HINT = 'Drop that endpoint and bind again, to have the values of wbcache.load_sidebar().';
+	ELSE
+		PERFORM wbcache.create_endpoint('sidebar', 'sidebar:{sport_id}:{league_id}', loader => 'wbcache.load_sidebar(pg_catalog.text[])',
+			soft_ttl => '5 min', tags => ARRAY['sidebar', 'sidebar:sport:{sport_id}', 'sidebar:league:{league_id}']);
+		PERFORM wbcache.alter_endpoint('sidebar', owner => owner::regrole);
+	END IF;
+
+	IF NOT (SELECT rolcanlogin FROM pg_roles r WHERE r.oid = owner) THEN
+		RAISE NOTICE 'role % cannot log in, so that nothing refreshes wbcache.sidebar_data; the sidebar is right, but loads take longer', role
+			USING HINT = $h$Have a member of it that can log in call wbcache.schedule_task('sidebar_refresh', '5 min', 'wbcache.refresh_sidebar_data()').$h$;
+	ELSE
+		IF NOT EXISTS (SELECT FROM wbcache.task t WHERE t.name = 'sidebar_refresh') THEN
+			PERFORM wbcache.schedule_task('sidebar_refresh', '5 min', 'wbcache.refresh_sidebar_data()');
+		END IF;
+		UPDATE wbcache.task t SET owner = make_sidebar.owner
+			WHERE t.name = 'sidebar_refresh' AND t.function = 'wbcache.refresh_sidebar_data()' AND t.owner <> make_sidebar.owner;
+	END IF;
+END $$;
+COMMENT ON FUNCTION wbcache.make_sidebar(oid) IS
+'For bind_events(): makes the views sidebar_now and sidebar_data, the endpoint and the task, or sees to it that they fit.
+owner: of the table of events.';
+
+CREATE FUNCTION wbcache.drop_sidebar() RETURNS void
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DROP MATERIALIZED VIEW IF EXISTS wbcache.sidebar_data;
+	DROP VIEW IF EXISTS wbcache.sidebar_now;
+	PERFORM wbcache.drop_endpoint(e.name) FROM wbcache.endpoint e
+		WHERE e.name = 'sidebar' AND e.loader = 'wbcache.load_sidebar(pg_catalog.text[])';
+	PERFORM wbcache.unschedule_task(t.name) FROM wbcache.task t
+		WHERE t.name = 'sidebar_refresh' AND t.function = 'wbcache.refresh_sidebar_data()';
+END $$;
+COMMENT ON FUNCTION wbcache.drop_sidebar() IS 'For unbind_events(): takes away what make_sidebar() has made.';
+
+REVOKE ALL ON FUNCTION wbcache.make_sidebar(oid), wbcache.drop_sidebar() FROM PUBLIC;
+
+/* ---------------------------------------------------------------------------
  * Statistics
  * --------------------------------------------------------------------------- */
 
@@ -648,11 +902,12 @@ CREATE FUNCTION wbcache.stat_endpoint_counters(
 	OUT endpoint name,
 	OUT hits bigint, OUT stale bigint, OUT misses bigint, OUT collapsed bigint,
 	OUT bypasses bigint, OUT errors bigint,
-	OUT refresh_successes bigint, OUT refresh_failures bigint)
+	OUT refresh_successes bigint, OUT refresh_failures bigint,
+	OUT fallbacks bigint)
 	RETURNS SETOF record
 	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'wbcache_stat_endpoint_counters';
-COMMENT ON FUNCTION wbcache.stat_endpoint_counters() IS 'counters of this database''s endpoints, as the view stat_endpoint shows them';
+COMMENT ON FUNCTION wbcache.stat_endpoint_counters() IS 'counters of this database''s endpoints, as the views stat_endpoint and stat_sidebar show them';
 
 CREATE FUNCTION wbcache.stat_coalescer_counters(
 	OUT total_requests bigint, OUT coalesced_requests bigint,
@@ -860,6 +1115,39 @@ COMMENT ON COLUMN wbcache.stat_worker.starts IS 'how often it was started since 
 COMMENT ON COLUMN wbcache.stat_worker.flights_queued IS 'flights that wait for workers of its kind';
 COMMENT ON COLUMN wbcache.stat_worker.flights_under_way IS 'flights that workers of its kind have under way';
 
+CREATE VIEW wbcache.stat_sidebar AS
+	SELECT wbcache.sidebar_state() AS state,
+		l.refreshes, l.failures, l.average_ms, l.max_ms, l.last_ms, l.last_success,
+		clock_timestamp() - l.last_success AS age, l.last_error, l.alerts,
+		coalesce(c.hits, 0) + coalesce(c.stale, 0) AS hits,
+		coalesce(c.misses, 0) + coalesce(c.collapsed, 0) + coalesce(c.bypasses, 0) AS misses,
+		coalesce(c.fallbacks, 0) AS fallbacks
+	FROM (
+		SELECT count(*) FILTER (WHERE error IS NULL) AS refreshes,
+			count(error) AS failures,
+			round(extract(epoch FROM avg(duration) FILTER (WHERE error IS NULL)) * 1000, 3) AS average_ms,
+			round(extract(epoch FROM max(duration) FILTER (WHERE error IS NULL)) * 1000, 3) AS max_ms,
+			round(extract(epoch FROM (array_agg(duration ORDER BY started DESC) FILTER (WHERE error IS NULL))[1]) * 1000, 3) AS last_ms,
+			max(started) FILTER (WHERE error IS NULL) AS last_success,
+			(array_agg(error ORDER BY started DESC))[1] AS last_error,
+			count(*) FILTER (WHERE alert_triggered) AS alerts
+		FROM wbcache.sidebar_refresh_log) l
+		LEFT JOIN wbcache.stat_endpoint_counters() c ON c.endpoint = 'sidebar';
+COMMENT ON VIEW wbcache.stat_sidebar IS 'the sidebar of this database: refreshes of sidebar_data in sidebar_refresh_log (the last 1,000), and reads since the server start or stat_reset()';
+COMMENT ON COLUMN wbcache.stat_sidebar.state IS 'of sidebar_data: current; behind: something has changed since; not populated; missing';
+COMMENT ON COLUMN wbcache.stat_sidebar.refreshes IS 'refreshes that succeeded';
+COMMENT ON COLUMN wbcache.stat_sidebar.failures IS 'refreshes that failed';
+COMMENT ON COLUMN wbcache.stat_sidebar.average_ms IS 'their average duration, in milliseconds; without those that failed';
+COMMENT ON COLUMN wbcache.stat_sidebar.max_ms IS 'the longest one';
+COMMENT ON COLUMN wbcache.stat_sidebar.last_ms IS 'the last one';
+COMMENT ON COLUMN wbcache.stat_sidebar.last_success IS 'when the last one that succeeded started';
+COMMENT ON COLUMN wbcache.stat_sidebar.age IS 'time since then: age of what sidebar_data has, unless it is current';
+COMMENT ON COLUMN wbcache.stat_sidebar.last_error IS 'why the last refresh failed; NULL: it did not';
+COMMENT ON COLUMN wbcache.stat_sidebar.alerts IS 'refreshes that took longer than wbcache.sidebar_alert_time';
+COMMENT ON COLUMN wbcache.stat_sidebar.hits IS 'reads answered from the cache, stale ones included';
+COMMENT ON COLUMN wbcache.stat_sidebar.misses IS 'reads that waited for a load, or could not believe the cache';
+COMMENT ON COLUMN wbcache.stat_sidebar.fallbacks IS 'loads that had to do without sidebar_data: it was missing, not populated or locked';
+
 REVOKE ALL ON FUNCTION
 	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),
 	wbcache.stat_server_counters(), wbcache.stat_memory_counters(),
@@ -875,10 +1163,10 @@ GRANT EXECUTE ON FUNCTION
 REVOKE ALL ON
 	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
 	wbcache.stat_memory, wbcache.stat_worker, wbcache.stat_invalidation,
-	wbcache.invalidation_events
+	wbcache.stat_sidebar, wbcache.invalidation_events
 	FROM PUBLIC;
 GRANT SELECT ON
 	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
 	wbcache.stat_memory, wbcache.stat_worker, wbcache.stat_invalidation,
-	wbcache.invalidation_events
+	wbcache.stat_sidebar, wbcache.invalidation_events
 	TO pg_monitor;

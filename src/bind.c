@@ -4,15 +4,17 @@
  *	  SQL: bind_events, watch_odds and their opposites.
  *
  * Layer 4.  Makes the triggers of watch.c on a user's table, and the view
- * wbcache.events over a table of events.  These are the user's: pg_dump
- * carries them, and DROP EXTENSION says that they depend on it.
+ * wbcache.events over a table of events, with the sidebar's on top of it
+ * (wbcache.make_sidebar(), in SQL).  These are the user's: pg_dump carries
+ * them, and DROP EXTENSION says that they depend on it.
  *
  * Only the table's owner may call, but what is made takes more rights than an
  * owner has: to use our trigger functions, with which anybody else's games
  * could be invalidated, and to put the view into our schema.  So once all is
  * checked, the statements run as the bootstrap superuser.  They are made of
  * quoted names only, run with a fixed search_path in a security-restricted
- * context, and evaluate nothing of the user's.
+ * context, and evaluate nothing of the user's.  What the sidebar shows at first
+ * is evaluated by REFRESH, as the table's owner.
  *
  * Each function first locks the table as CREATE TRIGGER does, against its
  * being changed between the checks and the statements.
@@ -474,6 +476,7 @@ wbcache_bind_events(PG_FUNCTION_ARGS)
 	create_triggers(&events, &table, columns.n, columns.name,
 					columns.arguments.data);
 	create_view(&table, &columns);
+	run("SELECT wbcache.make_sidebar(%u)", table.owner);
 	end_statements(&rights);
 	PG_RETURN_VOID();
 }
@@ -487,6 +490,7 @@ wbcache_unbind_events(PG_FUNCTION_ARGS)
 	open_argument(fcinfo, &table);
 	begin_statements(&rights);
 	check_bound(&events, &table);
+	run("SELECT wbcache.drop_sidebar()");
 	run("DROP VIEW IF EXISTS wbcache.events");
 	drop_triggers(&events, &table);
 	end_statements(&rights);

@@ -22,6 +22,7 @@ int			wbc_guc_max_value_size = 8 * 1024;
 int			wbc_guc_max_flights = 1024;
 int			wbc_guc_max_wait = 5000;
 int			wbc_guc_loaders = 2;
+int			wbc_guc_sidebar_alert_time = 30000;
 int			wbc_guc_alert_rate = 100;
 double		wbc_guc_odds_threshold = 10;
 char	   *wbc_guc_notify_channel = NULL;
@@ -73,6 +74,14 @@ define_invalidation(void)
 							 10, 0, 100000,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.sidebar_alert_time",
+							"Time above which a refresh of the sidebar's data logs a warning.",
+							NULL,
+							&wbc_guc_sidebar_alert_time,
+							30000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 
 	DefineCustomStringVariable("wbcache.notify_channel",
 							   "Channel on which loaders announce committed invalidations by NOTIFY.",

@@ -16,6 +16,7 @@ extern int	wbc_guc_max_value_size; /* kB */
 extern int	wbc_guc_max_flights;
 extern int	wbc_guc_max_wait;		/* ms */
 extern int	wbc_guc_loaders;		/* in each database */
+extern int	wbc_guc_sidebar_alert_time; /* ms */
 extern int	wbc_guc_alert_rate;		/* a minute; 0: no warning */
 extern double wbc_guc_odds_threshold;	/* percent */
 extern char *wbc_guc_notify_channel;	/* empty: none */

@@ -30,6 +30,9 @@
 /* The segment of a sport or league that is not given. */
 #define ALL		"all"
 
+/* A tag that no key carries, for all that sidebars are made of. */
+#define SOURCE	"sidebar_source"
+
 /* Of a game's odds, for the statuses of the feed, and one of older feeds. */
 static const char *const odds_prefixes[] = {
 	"odds:unplayed:", "odds:live:", "odds:half:", "odds:completed:",
@@ -221,6 +224,25 @@ invalidate_sidebar_tag(const char *prefix, const char *id, WbcReason reason)
 
 	wbc_invalidate_tag_for(tag, strlen(tag), reason);
 	pfree(tag);
+}
+
+/*
+ * The stripe that moves with every change of what sidebars are made of; see
+ * sidebar.c.
+ */
+uint32
+wbc_invalidate_source_stripe(void)
+{
+	return wbc_generation_stripe_of_tag(MyDatabaseId, SOURCE, strlen(SOURCE));
+}
+
+/*
+ * What sidebars are made of changes.
+ */
+void
+wbc_invalidate_source(void)
+{
+	wbc_pending_invalidate(wbc_invalidate_source_stripe(), NULL);
 }
 
 /*

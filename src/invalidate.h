@@ -35,6 +35,10 @@ extern bool wbc_invalidate_status_change(const char *game_id, int len,
 extern void wbc_invalidate_sidebar(const char *sport, const char *league,
 								   WbcReason reason);
 
+/* For a change of anything that sidebars are made of; not of their values. */
+extern void wbc_invalidate_source(void);
+extern uint32 wbc_invalidate_source_stripe(void);
+
 /* For every game and every sidebar, such as after a TRUNCATE. */
 extern void wbc_invalidate_everything(WbcReason reason);
 

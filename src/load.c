@@ -223,6 +223,7 @@ try_load(WbcRefresh *refresh, MemoryContext context, text **value,
 
 	PG_TRY();
 	{
+		SetCurrentStatementStartTimestamp();	/* what now() says */
 		StartTransactionCommand();
 		*value = load(refresh, ad_hoc, context);
 		CommitTransactionCommand();

@@ -23,7 +23,8 @@
 	X(bypasses, "reads that could not believe the cache: an invalidation was being committed, or was their own") \
 	X(errors, "reads that ended in an error") \
 	X(refresh_successes, "fetches that brought a value, 304 included") \
-	X(refresh_failures, "fetches that failed")
+	X(refresh_failures, "fetches that failed") \
+	X(fallbacks, "loads of the sidebar that had to do without sidebar_data")
 
 /* X(name, description): counters of request coalescing */
 #define WBC_COALESCER_COUNTERS(X) \

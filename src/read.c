@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * read.c
- *	  SQL functions that read: get, lookup, get_many, get_with_swr, acquire.
+ *	  SQL functions that read: get, lookup, get_many, get_with_swr, acquire,
+ *	  get_sidebar.
  *
  * Layer 5.  All that they do is in swr.c.
  *
@@ -15,6 +16,7 @@
 #include "funcapi.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "sidebar.h"
 #include "swr.h"
 #include "ttl.h"
 #include "utils/array.h"
@@ -26,6 +28,7 @@ PG_FUNCTION_INFO_V1(wbcache_lookup);
 PG_FUNCTION_INFO_V1(wbcache_get_many);
 PG_FUNCTION_INFO_V1(wbcache_get_with_swr);
 PG_FUNCTION_INFO_V1(wbcache_acquire);
+PG_FUNCTION_INFO_V1(wbcache_get_sidebar);
 
 /*
  * Answers a read that was begun, or throws why it can't be.
@@ -55,6 +58,22 @@ wbcache_get(PG_FUNCTION_ARGS)
 	WbcRead		read;
 
 	read_one(&read, PG_GETARG_TEXT_PP(0));
+	if (read.value == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(read.value);
+}
+
+/*
+ * get_sidebar(sport_id, league_id).  Not strict: either may be NULL.
+ */
+Datum
+wbcache_get_sidebar(PG_FUNCTION_ARGS)
+{
+	const text *sport = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	const text *league = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
+	WbcRead		read;
+
+	read_one(&read, wbc_sidebar_key(sport, league));
 	if (read.value == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(read.value);
@@ -125,6 +144,7 @@ static char *
 describe(const WbcRead *read)
 {
 	StringInfoData out;
+	char	   *note;
 
 	initStringInfo(&out);
 	switch (read->status)
@@ -147,6 +167,9 @@ describe(const WbcRead *read)
 	}
 	if (read->note != NULL)
 		appendStringInfo(&out, "%s%s", out.len > 0 ? "; " : "", read->note);
+	note = wbc_sidebar_note(read->route.endpoint, read->value);
+	if (note != NULL)
+		appendStringInfo(&out, "%s%s", out.len > 0 ? "; " : "", note);
 	return out.data;
 }
 

@@ -95,6 +95,7 @@ wbc_statement_transaction(WbcStatementWork work, void *arg, WbcError *error)
 
 	PG_TRY();
 	{
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		set_local("transaction_read_only", "off");
 		set_local("transaction_isolation", "read committed");

@@ -466,7 +466,10 @@ wbc_table_wants_vacuum(void)
 	return toast_left >= VACUUM_LEAST && toast_left >= toast_limit;
 }
 
-/* A tenth of the rows there were at the last vacuum.  Needs a transaction. */
+/*
+ * A twentieth of the rows there were at the last vacuum, since each loader
+ * counts for itself.  Needs a transaction.
+ */
 static void
 find_toast_limit(Oid table)
 {
@@ -474,7 +477,7 @@ find_toast_limit(Oid table)
 
 	if (!HeapTupleIsValid(tuple))
 		return;
-	toast_limit = Max(((Form_pg_class) GETSTRUCT(tuple))->reltuples, 0) / 10;
+	toast_limit = Max(((Form_pg_class) GETSTRUCT(tuple))->reltuples, 0) / 20;
 	ReleaseSysCache(tuple);
 }
 

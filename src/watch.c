@@ -151,6 +151,7 @@ event_changed(const WbcWatched *watched, const TriggerData *data)
 	Event		new = {0};
 	const Event *one = &new;
 
+	wbc_invalidate_source();
 	if (old_row(data) != NULL)
 		read_event(watched, old_row(data), &old);
 	if (new_row(data) != NULL)

@@ -30,6 +30,7 @@
  *				invalidate_sql.c	SQL: invalidate and its like
  *				write.c			SQL: set, delete, clear
  *				watch.c			triggers on the user's tables
+ *				sidebar.c		the sidebar: how current its data is, its keys
  *				bind.c			SQL: bind_events, watch_odds and their opposites
  *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails

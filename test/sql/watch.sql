@@ -67,6 +67,7 @@ RESET ROLE;
 -- What each change invalidates: each key is cached, then the change is made, and those are shown that have no value any more.
 SELECT wbcache.create_endpoint('w_odds', 'odds:{status}:{id}', soft_ttl => '1 h');
 SELECT wbcache.create_endpoint('w_page', 'page:{id}', soft_ttl => '1 h', tags => ARRAY['game:{id}']);
+SELECT wbcache.drop_endpoint('sidebar');
 SELECT wbcache.create_endpoint('w_sidebar', 'sidebar:{sport_id}:{league_id}', soft_ttl => '1 h',
                                tags => ARRAY['sidebar', 'sidebar:sport:{sport_id}', 'sidebar:league:{league_id}']);
 SELECT wbcache.create_endpoint('w_other', 'other:{id}', soft_ttl => '1 h');

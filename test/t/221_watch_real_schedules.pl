@@ -44,6 +44,7 @@ $session->run(<<'END');
 CREATE TABLE event AS SELECT id, sport, league, 'unplayed' AS status, starts, 0 AS score FROM fixture;
 ALTER TABLE event ADD PRIMARY KEY (id);
 SELECT wbcache.bind_events('event', 'id', 'sport', 'league', 'status', 'starts');
+SELECT wbcache.drop_endpoint('sidebar');
 
 -- What happens, in the order of the clock. Some games are cancelled or postponed, in the schedule or here.
 CREATE TABLE change AS

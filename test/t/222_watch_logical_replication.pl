@@ -20,7 +20,10 @@ my $session = install($subscriber, 'postgres', WbcacheTest::Upstream->start);
 my $connection = WbcacheTest::Session::quote($publisher->connstr('postgres'));
 $session->run(<<"END");
 $tables
+BEGIN;
 SELECT wbcache.bind_events('event', 'id', 'sport', 'league', 'status', 'starts');
+SELECT wbcache.drop_endpoint('sidebar'), wbcache.unschedule_task('sidebar_refresh');
+COMMIT;
 SELECT wbcache.watch_odds('odds', 'event', 'price');
 CREATE FUNCTION test.load(parts text[]) RETURNS json LANGUAGE sql AS \$\$
   SELECT json_agg(e ORDER BY id) FROM (SELECT id, status, (SELECT price FROM public.odds WHERE event = e.id) FROM public.event e) e
