@@ -35,7 +35,7 @@ END
 	}
 };
 
-behaviour '100,000 hits write no WAL and no tuple, and take no transaction ID' => sub {
+behaviour '1,000,000 hits write no WAL and no tuple, and take no transaction ID' => sub {
 	my $trace = q{SELECT pg_current_wal_insert_lsn(), (SELECT wal_records FROM pg_stat_wal), pg_snapshot_xmax(pg_current_snapshot()),
 		(SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables),
 		(SELECT tup_inserted + tup_updated + tup_deleted FROM pg_stat_database WHERE datname = 'postgres')};
@@ -57,14 +57,14 @@ behaviour '100,000 hits write no WAL and no tuple, and take no transaction ID' =
 
 	my $hits = $session->stat('stat_endpoint', 'hits', q{endpoint = 'echo'});
 	my $before = $session->value($settled);
-	ok(IPC::Run::run([ @pgbench, '-t', 12500, $connstr ], '>', \$out, '2>', \$err), '50,000 statements on four connections') or diag($err);
-	is($session->value(q{SELECT count(wbcache.get('echo:hot')) FROM generate_series(1, 50000)}), 50000, '50,000 in one');
-	# A session that starts may tidy up a page of a catalog: that is a record or two, for 100,000 hits.
+	ok(IPC::Run::run([ @pgbench, '-t', 50000, $connstr ], '>', \$out, '2>', \$err), '200,000 statements on four connections') or diag($err);
+	is($session->value(q{SELECT count(wbcache.get('echo:hot')) FROM generate_series(1, 800000)}), 800000, '800,000 in one');
+	# A session that starts may tidy up a page of a catalog: that is a record or two, for 1,000,000 hits.
 	my ($now, @after) = split /\|/, ($session->value($settled) =~ s/^\s+//r) =~ s/^[^|]*\|//r;
 	my ($then, @before) = split /\|/, ($before =~ s/^\s+//r) =~ s/^[^|]*\|//r;
 	cmp_ok($now - $then, '<', 10, 'WAL records');
 	is("@after", "@before", 'next transaction ID, tuples of tables, and of the database');
-	is($session->stat('stat_endpoint', 'hits', q{endpoint = 'echo'}), $hits + 100_000, 'hits');
+	is($session->stat('stat_endpoint', 'hits', q{endpoint = 'echo'}), $hits + 1_000_000, 'hits');
 };
 
 behaviour 'a hot standby serves with a fetcher of its own' => sub {
