@@ -52,7 +52,7 @@
 
 #define STRIPES					(1 << 20)
 #define STRIPES_RESERVED		2	/* everyone's, and the globs' */
-#define STRIPES_OF_ENDPOINTS	512 /* the reserved ones included */
+#define STRIPES_OF_ENDPOINTS	(1 << 14)	/* the reserved ones included */
 #define IN_PROGRESS_MASK	UINT64CONST(0xFFFF)
 #define ONE_GENERATION		UINT64CONST(0x10000)
 
@@ -168,9 +168,9 @@ wbc_generation_epoch(Oid dbid)
 }
 
 /*
- * Stripe 0 is everyone's, 1 the globs', those behind them in the first page of
- * memory are the endpoints': each hit looks at these, so they should be close
- * together.  Keys and tags have the rest.
+ * The first stripes are reserved; those behind them are the endpoints', so many
+ * that two endpoints hardly ever share one, and so few that those in use stay in
+ * the processor's caches: each hit looks at one.  Keys and tags have the rest.
  */
 static uint32
 stripe_of_hash(uint64 hash)

@@ -18,10 +18,10 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "generation.h"
 #include "invalidate.h"
 #include "key.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pending.h"
 #include "shmem.h"
@@ -33,11 +33,25 @@
 /* A tag that no key carries, for all that sidebars are made of. */
 #define SOURCE	"sidebar_source"
 
-/* Statuses of the feed, and one of older feeds. */
-static const char *const statuses[] = {
-	"unplayed", "live", "half", "completed", "cancelled", "suspended",
-	"delayed", "forfeited", "invalid", "postponed"
+/* Of a game's odds, for the statuses of the feed, and one of older feeds. */
+static const char *const odds_prefixes[] = {
+	"odds:unplayed:", "odds:live:", "odds:half:", "odds:completed:",
+	"odds:cancelled:", "odds:suspended:", "odds:delayed:", "odds:forfeited:",
+	"odds:invalid:", "odds:postponed:"
 };
+
+/* Games that were listed lately, each where its hash says. */
+#define RECENT_GAMES	1024
+#define RECENT_ID_MAX	51
+
+typedef struct Listed
+{
+	uint64		token;			/* of the pending list then; 0: free */
+	uint8		len;
+	char		id[RECENT_ID_MAX];
+} Listed;
+
+static Listed recently_listed[RECENT_GAMES];
 
 void
 wbc_invalidate_tag_for(const char *tag, int len, WbcReason reason)
@@ -77,44 +91,87 @@ is_segment(const char *id, int len)
 	return len > 0 && memchr(id, ':', len) == NULL;
 }
 
+/*
+ * Lists a key made of a prefix and the game's id.
+ */
+static void
+invalidate_key_of_game(const char *prefix, const char *game_id, int len,
+					   WbcReason reason)
+{
+	int			prefix_len = strlen(prefix);
+	char		key[WBC_KEY_MAX];
+
+	if (prefix_len + len > WBC_KEY_MAX || !is_segment(game_id, len))
+		return;
+	memcpy(key, prefix, prefix_len);
+	memcpy(key + prefix_len, game_id, len);
+	wbc_invalidate_key_for(key, prefix_len + len, reason);
+}
+
 static void
 invalidate_odds_key(const char *status, const char *game_id, int len,
 					WbcReason reason)
 {
-	StringInfoData key;
+	char	   *prefix;
 
-	if (!is_segment(status, strlen(status)) || !is_segment(game_id, len))
+	if (!is_segment(status, strlen(status)))
 		return;
-	initStringInfo(&key);
-	appendStringInfo(&key, "odds:%s:", status);
-	appendBinaryStringInfo(&key, game_id, len);
-	wbc_invalidate_key_for(key.data, key.len, reason);
-	pfree(key.data);
+	prefix = psprintf("odds:%s:", status);
+	invalidate_key_of_game(prefix, game_id, len, reason);
+	pfree(prefix);
+}
+
+static Listed *
+place_of(const char *game_id, int len)
+{
+	return &recently_listed[hash_bytes((const unsigned char *) game_id, len) %
+							RECENT_GAMES];
+}
+
+/*
+ * Was all of this game listed, and is it still?  A statement that changes a
+ * game's odds in many rows asks for each row.
+ */
+static bool
+is_listed(const char *game_id, int len)
+{
+	const Listed *listed = place_of(game_id, len);
+
+	return listed->token == wbc_pending_token() && listed->len == len &&
+		memcmp(listed->id, game_id, len) == 0;
+}
+
+static void
+remember_listed(const char *game_id, int len)
+{
+	Listed	   *listed = place_of(game_id, len);
+
+	if (len > RECENT_ID_MAX)
+		return;
+	listed->token = wbc_pending_token();
+	listed->len = len;
+	memcpy(listed->id, game_id, len);
 }
 
 void
 wbc_invalidate_game(const char *game_id, int len, WbcReason reason)
 {
-	StringInfoData name;
+	char	   *tag;
 
-	if (len == 0)
+	wbc_shmem_require();
+	if (len == 0 || is_listed(game_id, len))
 		return;
-	initStringInfo(&name);
-	appendStringInfoString(&name, "game:");
-	appendBinaryStringInfo(&name, game_id, len);
-	wbc_invalidate_tag_for(name.data, name.len, reason);
 
-	for (int i = 0; i < lengthof(statuses); i++)
-		invalidate_odds_key(statuses[i], game_id, len, reason);
+	tag = palloc(len + strlen("game:"));
+	memcpy(tag, "game:", strlen("game:"));
+	memcpy(tag + strlen("game:"), game_id, len);
+	wbc_invalidate_tag_for(tag, len + strlen("game:"), reason);
+	pfree(tag);
 
-	if (is_segment(game_id, len))
-	{
-		resetStringInfo(&name);
-		appendStringInfoString(&name, "props:categories:");
-		appendBinaryStringInfo(&name, game_id, len);
-		wbc_invalidate_key_for(name.data, name.len, reason);
-	}
-	pfree(name.data);
+	for (int i = 0; i < lengthof(odds_prefixes); i++)
+		invalidate_key_of_game(odds_prefixes[i], game_id, len, reason);
+	invalidate_key_of_game("props:categories:", game_id, len, reason);
+	remember_listed(game_id, len);
 }
 
 static WbcReason

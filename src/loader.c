@@ -32,6 +32,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procsignal.h"
+#include "table.h"
 #include "task_clock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -48,11 +49,12 @@
 
 static int	lane = -1;
 
-/* In the middle of somebody's function, which may take its time. */
-static volatile sig_atomic_t in_user_code = false;
+/* In the middle of somebody's function, or of a vacuum. */
+static volatile sig_atomic_t may_take_long = false;
 
 /*
- * Our own work is short and is finished first; a user's is not waited for.
+ * Our own work is short and is finished first; what may take long is not waited
+ * for.
  */
 static void
 handle_sigterm(SIGNAL_ARGS)
@@ -61,7 +63,7 @@ handle_sigterm(SIGNAL_ARGS)
 
 	ShutdownRequestPending = true;
 	SetLatch(MyLatch);
-	if (in_user_code)
+	if (may_take_long)
 		die(postgres_signal_arg);
 	errno = save_errno;
 }
@@ -99,12 +101,23 @@ carry_out_flight(void)
 
 	if (flight < 0)
 		return false;
-	in_user_code = true;
+	may_take_long = true;
 	if (ShutdownRequestPending)
 		proc_exit(0);			/* leave_work() gives the flight back */
 	wbc_load_flight(flight, GetCurrentTimestamp());
-	in_user_code = false;
+	may_take_long = false;
 	return true;
+}
+
+static void
+vacuum_if_due(void)
+{
+	if (!wbc_table_wants_vacuum())
+		return;
+	may_take_long = true;
+	if (!ShutdownRequestPending)
+		wbc_writeback_vacuum();
+	may_take_long = false;
 }
 
 static long
@@ -154,6 +167,7 @@ wbc_loader_main(Datum arg)
 		now = GetCurrentTimestamp();
 		if (wbc_writeback_run(now, &next))
 			continue;
+		vacuum_if_due();
 		wbc_task_clock_run(now, &next_task);
 
 		(void) WaitLatch(MyLatch,

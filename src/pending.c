@@ -34,7 +34,7 @@
 #include "utils/memutils.h"
 
 PendingList wbc_pending;
-uint64		wbc_pending_epochs = 1;
+uint64		wbc_pending_changes = 1;
 
 /* ----------------------------------------------------------------
  * Listing
@@ -259,7 +259,7 @@ wbc_pending_set(const WbcPendingValue *value)
 	append_op(OP_SET, copy);
 	wbc_pending.last_set = wbc_pending.nops - 1;
 	wbc_pending.nsets++;
-	wbc_pending_epochs++;
+	wbc_pending_changes++;
 }
 
 /*
@@ -311,13 +311,13 @@ is_globbed(const WbcKey *key, int after)
 }
 
 /*
- * What was listed by wbc_pending_invalidate() needs not be listed again as long
- * as this number is the same.  Never 0.
+ * As long as this is the same, in this transaction, what was listed is still
+ * listed, and to list it again would change nothing.  Never 0.
  */
 uint64
-wbc_pending_epoch(void)
+wbc_pending_token(void)
 {
-	return wbc_pending_epochs;
+	return wbc_pending_changes;
 }
 
 /*
@@ -437,10 +437,10 @@ cut_subtransaction(int level)
 {
 	int			nsets = wbc_pending.nsets;
 
+	wbc_pending_changes++;
 	while (wbc_pending.nops > 0 &&
 		   wbc_pending.ops[wbc_pending.nops - 1].nest_level >= level)
 		cut_last_op();
-	wbc_pending_epochs++;
 
 	if (wbc_pending.nsets == 0 || wbc_pending.nsets == nsets)
 		return;

@@ -32,10 +32,10 @@ extern void wbc_pending_invalidate(uint32 stripe, const WbcNote *note);
 extern void wbc_pending_invalidate_everything(WbcReason reason);
 extern void wbc_pending_invalidate_matching(const char *glob, int len,
 											WbcReason reason);
+extern uint64 wbc_pending_token(void);
 extern void wbc_pending_set(const WbcPendingValue *value);
 extern void wbc_pending_delete(const WbcKey *key);
 extern void wbc_pending_forget_endpoint(const char *name);
-extern uint64 wbc_pending_epoch(void);
 extern bool wbc_pending_touches(const WbcKey *key, int n, const uint32 *stripe);
 extern const WbcPendingValue *wbc_pending_value(const WbcKey *key);
 

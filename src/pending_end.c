@@ -265,7 +265,7 @@ static void
 forget_list(void)
 {
 	memset(&wbc_pending, 0, sizeof(wbc_pending));
-	wbc_pending_epochs++;
+	wbc_pending_changes++;
 }
 
 void

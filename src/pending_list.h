@@ -71,7 +71,7 @@ typedef struct PendingList
 } PendingList;
 
 extern PendingList wbc_pending;
-extern uint64 wbc_pending_epochs;	/* see wbc_pending_epoch() */
+extern uint64 wbc_pending_changes;	/* see wbc_pending_token() */
 
 static inline bool
 wbc_pending_is_mention(const Op *op)

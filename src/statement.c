@@ -13,14 +13,19 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "compat.h"
 #include "error.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "statement.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 
 /*
@@ -115,4 +120,39 @@ wbc_statement_transaction(WbcStatementWork work, void *arg, WbcError *error)
 	pgstat_report_stat(true);
 	MemoryContextSwitchTo(TopMemoryContext);
 	return committed;
+}
+
+static List *
+plan(const char *statement, CommandTag *tag)
+{
+	RawStmt    *parsed = linitial_node(RawStmt, pg_parse_query(statement));
+	List	   *plans;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(parsed, statement,
+															   NULL, 0, NULL),
+							statement, CURSOR_OPT_PARALLEL_OK, NULL);
+	PopActiveSnapshot();
+	*tag = CreateCommandTag(parsed->stmt);
+	return plans;
+}
+
+/*
+ * Runs a statement as a client's would be, through a portal: so a procedure can
+ * commit, and VACUUM run at all.  Needs a transaction, and leaves one.  The
+ * current context must survive it.
+ */
+void
+wbc_statement_run(const char *statement, DestReceiver *receiver)
+{
+	QueryCompletion completion;
+	CommandTag	tag;
+	List	   *plans = plan(statement, &tag);
+	Portal		portal = CreatePortal("", true, true);
+
+	portal->visible = false;
+	PortalDefineQuery(portal, NULL, statement, tag, plans, NULL);
+	PortalStart(portal, NULL, 0, InvalidSnapshot);
+	wbc_compat_portal_run(portal, receiver, &completion);
+	PortalDrop(portal, false);
 }

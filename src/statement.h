@@ -8,6 +8,7 @@
 #ifndef WBC_STATEMENT_H
 #define WBC_STATEMENT_H
 
+#include "tcop/dest.h"
 #include "wbcache.h"
 
 /* Who the caller was; to be given back. */
@@ -29,5 +30,6 @@ typedef void (*WbcStatementWork) (void *arg);
 
 extern bool wbc_statement_transaction(WbcStatementWork work, void *arg,
 									  WbcError *error);
+extern void wbc_statement_run(const char *statement, DestReceiver *receiver);
 
 #endif							/* WBC_STATEMENT_H */

@@ -20,10 +20,13 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -43,6 +46,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* The columns, in order. */
 enum
@@ -110,6 +114,16 @@ static const Oid column_types[COLUMNS] = {
 	" WHERE hard_expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()" \
 	" OR NOT wbcache.entry_is_current(key, epoch, stripes, generations)" \
 	" LIMIT $1 FOR UPDATE SKIP LOCKED))"
+
+/* Fewer large values are never worth a vacuum. */
+#define VACUUM_LEAST	500
+
+/*
+ * Large values this process has replaced since its last vacuum, and how many it
+ * takes for the next.
+ */
+static uint64 toast_left = 0;
+static uint64 toast_limit = 0;
 
 PG_FUNCTION_INFO_V1(wbcache_entry_is_current);
 
@@ -433,8 +447,58 @@ wbc_table_write(const WbcEntry *entry, const WbcTableNote *note)
 	char		nulls[COLUMNS];
 
 	fill_row(entry, note, values, nulls);
-	return execute(INSERT, values, nulls, &insert) > 0 ||
-		execute(UPDATE, values, nulls, &update) > 0;
+	if (execute(INSERT, values, nulls, &insert) > 0)
+		return true;
+	if (entry->value_len > TOAST_TUPLE_THRESHOLD)
+		toast_left++;
+	return execute(UPDATE, values, nulls, &update) > 0;
+}
+
+/*
+ * Is it time for a vacuum of our own?  What an update of a short row leaves is
+ * found by the next one in the same page; what was in the TOAST is not, and in
+ * a minute between two looks of autovacuum there can be more of it than there
+ * are rows.
+ */
+bool
+wbc_table_wants_vacuum(void)
+{
+	return toast_left >= VACUUM_LEAST && toast_left >= toast_limit;
+}
+
+/*
+ * A twentieth of the rows there were at the last vacuum, since each loader
+ * counts for itself.  Needs a transaction.
+ */
+static void
+find_toast_limit(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	toast_limit = Max(((Form_pg_class) GETSTRUCT(tuple))->reltuples, 0) / 20;
+	ReleaseSysCache(tuple);
+}
+
+/*
+ * Vacuums the table, unless somebody has a lock that is in the way: somebody
+ * else's vacuum, mostly.  Needs a transaction, and leaves one; the current
+ * context must survive it.  May take its time; throws.
+ */
+void
+wbc_table_vacuum(void)
+{
+	Oid			table = wbc_statement_table("entry");
+
+	toast_left = 0;
+	if (!OidIsValid(table) ||
+		!ConditionalLockRelationOid(table, ShareUpdateExclusiveLock))
+		return;
+	UnlockRelationOid(table, ShareUpdateExclusiveLock);
+	wbc_statement_run("VACUUM (SKIP_LOCKED, TRUNCATE FALSE) wbcache.entry",
+					  None_Receiver);
+	find_toast_limit(table);
 }
 
 /*

@@ -42,5 +42,7 @@ extern bool wbc_table_exists(void);
 extern bool wbc_table_lock(void);
 extern bool wbc_table_write(const WbcEntry *entry, const WbcTableNote *note);
 extern uint64 wbc_table_purge(int most);
+extern bool wbc_table_wants_vacuum(void);
+extern void wbc_table_vacuum(void);
 
 #endif							/* WBC_TABLE_H */

@@ -24,7 +24,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
-#include "compat.h"
 #include "error.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -34,16 +33,12 @@
 #include "storage/ipc.h"
 #include "task.h"
 #include "task_worker.h"
-#include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
-#include "tcop/utility.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
 #include "utils/regproc.h"
-#include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "worker.h"
@@ -184,49 +179,6 @@ statement_of(const char *signature)
 					"CALL" : "SELECT", signature);
 }
 
-static List *
-plan(const char *statement, CommandTag *tag)
-{
-	RawStmt    *parsed = linitial_node(RawStmt, pg_parse_query(statement));
-	List	   *plans;
-
-	PushActiveSnapshot(GetTransactionSnapshot());
-	plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(parsed, statement,
-															   NULL, 0, NULL),
-							statement, CURSOR_OPT_PARALLEL_OK, NULL);
-	PopActiveSnapshot();
-	*tag = CreateCommandTag(parsed->stmt);
-	return plans;
-}
-
-/*
- * Runs a statement as a client's would be, through a portal: so a procedure can
- * commit.  Needs a transaction, and leaves one.  The current context must
- * survive it.
- */
-static char *
-execute(const char *statement)
-{
-	FirstValue	first = {
-		.receiver.receiveSlot = receive,
-		.receiver.rStartup = receiver_startup,
-		.receiver.rShutdown = receiver_done,
-		.receiver.rDestroy = receiver_done,
-		.receiver.mydest = DestNone
-	};
-	QueryCompletion completion;
-	CommandTag	tag;
-	List	   *plans = plan(statement, &tag);
-	Portal		portal = CreatePortal("", true, true);
-
-	portal->visible = false;
-	PortalDefineQuery(portal, NULL, statement, tag, plans, NULL);
-	PortalStart(portal, NULL, 0, InvalidSnapshot);
-	wbc_compat_portal_run(portal, &first.receiver, &completion);
-	PortalDrop(portal, false);
-	return first.text;
-}
-
 /*
  * Calls the function within its time; fills in what has come of it.
  */
@@ -236,6 +188,13 @@ call(Run *run)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
 												  "wbcache task",
 												  ALLOCSET_DEFAULT_SIZES);
+	FirstValue	first = {
+		.receiver.receiveSlot = receive,
+		.receiver.rStartup = receiver_startup,
+		.receiver.rShutdown = receiver_done,
+		.receiver.rDestroy = receiver_done,
+		.receiver.mydest = DestNone
+	};
 	WbcError	error;
 
 	PG_TRY();
@@ -247,7 +206,8 @@ call(Run *run)
 		statement = statement_of(run->function);
 		pgstat_report_activity(STATE_RUNNING, statement);
 		enable_timeout_after(STATEMENT_TIMEOUT, Max(run->timeout / 1000, 1));
-		run->detail = execute(statement);
+		wbc_statement_run(statement, &first.receiver);
+		run->detail = first.text;
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		CommitTransactionCommand();
 		run->result = WBC_TASK_SUCCEEDED;
@@ -300,6 +260,5 @@ wbc_task_main(Datum arg)
 	ResetAllOptions();
 	set_for_session("lock_timeout", LOCK_TIMEOUT);
 	write_row(end_run, &run);
-	wbc_worker_tell_loaders(order.dbid);
 	proc_exit(0);
 }

@@ -12,10 +12,6 @@
  * invalidated: by TRUNCATE, and when a table or partition is bound, unbound,
  * attached, detached or dropped, all of which makes or drops triggers.
  *
- * The same few games tend to change again and again in a transaction.  Those
- * that are listed already are remembered, so that a row costs a look into a
- * small table instead of a dozen hashes.
- *
  * The host comes first: where the library is not preloaded there is no cache
  * to invalidate, and the change goes through.
  *
@@ -29,10 +25,8 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
-#include "common/hashfn.h"
 #include "guc.h"
 #include "invalidate.h"
-#include "pending.h"
 #include "shmem.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -43,74 +37,19 @@
 #include "watch.h"
 #include "watched.h"
 
-/* Games that are remembered, and the longest id of such a game. */
-#define LISTED			1024
-#define LISTED_ID_MAX	47
-
 PG_FUNCTION_INFO_V1(wbcache_events_changed);
 PG_FUNCTION_INFO_V1(wbcache_odds_changed);
-
-/* A game on the transaction's list. */
-typedef struct Listed
-{
-	uint64		epoch;			/* of the list */
-	uint8		reason;
-	uint8		len;
-	char		id[LISTED_ID_MAX];
-} Listed;
-
-static Listed listed[LISTED];
 
 /* ----------------------------------------------------------------
  * What both kinds of tables have in common
  * ----------------------------------------------------------------
  */
 
-/* Where the game is remembered, if it is. */
-static Listed *
-place_of(const char *id, int len)
-{
-	return &listed[hash_bytes((const unsigned char *) id, len) % LISTED];
-}
-
-static void
-remember(const char *id, int len, WbcReason reason)
-{
-	Listed	   *place = place_of(id, len);
-
-	place->epoch = wbc_pending_epoch();
-	place->reason = reason;
-	place->len = len;
-	memcpy(place->id, id, len);
-}
-
-static bool
-is_listed(const char *id, int len, WbcReason reason)
-{
-	const Listed *place = place_of(id, len);
-
-	return place->epoch == wbc_pending_epoch() && place->reason == reason &&
-		place->len == len && memcmp(place->id, id, len) == 0;
-}
-
-/*
- * Lists a game, unless it is listed.  It is remembered last, because the epoch
- * passes only with a list that has something on it.
- */
 static void
 invalidate_game(const char *id, WbcReason reason)
 {
-	int			len = id == NULL ? 0 : strlen(id);
-
-	if (len == 0)
-		return;
-	if (len > LISTED_ID_MAX)
-		wbc_invalidate_game(id, len, reason);
-	else if (!is_listed(id, len, reason))
-	{
-		wbc_invalidate_game(id, len, reason);
-		remember(id, len, reason);
-	}
+	if (id != NULL)
+		wbc_invalidate_game(id, strlen(id), reason);
 }
 
 /*

@@ -18,12 +18,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "endpoint.h"
 #include "error.h"
 #include "journal.h"
 #include "memory.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "registry.h"
 #include "statement.h"
 #include "storage/ipc.h"
@@ -337,4 +339,39 @@ wbc_writeback_keep_up(void)
 	if (!wbc_writeback_run(now, &next) && not_before <= now &&
 		wbc_memory_dirt_is_urgent())
 		pg_usleep(LET_AHEAD);
+}
+
+/*
+ * Vacuums the table.  An error costs a log line.
+ */
+void
+wbc_writeback_vacuum(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "wbcache vacuum",
+												  ALLOCSET_DEFAULT_SIZES);
+	WbcError	error;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		MemoryContextSwitchTo(context);
+		wbc_table_vacuum();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		wbc_error_catch(&error);
+		AbortCurrentTransaction();
+		ereport(LOG,
+				(errcode(error.sqlstate),
+				 errmsg("the table tier of wbcache could not be vacuumed: %s",
+						error.message)));
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextDelete(context);
+	pgstat_report_stat(true);
 }

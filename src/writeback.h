@@ -13,6 +13,7 @@
 
 extern bool wbc_writeback_run(TimestampTz now, TimestampTz *next);
 extern void wbc_writeback_keep_up(void);
+extern void wbc_writeback_vacuum(void);
 extern void wbc_writeback_finish(TimestampTz now);
 
 #endif							/* WBC_WRITEBACK_H */

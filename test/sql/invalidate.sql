@@ -112,9 +112,11 @@ SELECT wbcache.set('inv:3', '"before"');
 SELECT wbcache.invalidate_pattern('inv:*3');
 SELECT wbcache.invalidate_pattern('*:2');
 SELECT wbcache.set('inv:2:2', '"after"');
-SELECT key, value FROM unnest('{inv:1, inv:2, inv:3, inv:2:2}'::text[]) key, wbcache.lookup(key);
+SELECT wbcache.invalidate_pattern('inv:4'), wbcache.set('inv:4', '"between"');
+SELECT wbcache.invalidate_pattern('inv:4');
+SELECT key, value FROM unnest('{inv:1, inv:2, inv:3, inv:4, inv:2:2}'::text[]) key, wbcache.lookup(key);
 COMMIT;
-SELECT key, value, status FROM unnest('{inv:1, inv:2, inv:3, inv:2:2}'::text[]) key, wbcache.lookup(key);
+SELECT key, value, status FROM unnest('{inv:1, inv:2, inv:3, inv:4, inv:2:2}'::text[]) key, wbcache.lookup(key);
 
 -- What get_with_swr keeps is private: no pattern reaches it.
 CREATE FUNCTION inv_load(parts text[]) RETURNS json LANGUAGE sql AS $$ SELECT to_json(clock_timestamp()) $$;
@@ -156,6 +158,31 @@ SELECT of_game($$ SELECT wbcache.invalidate_game_cache('g1:spread') $$);
 SELECT of_game($$ SELECT wbcache.invalidate_game_cache(E'g1\n') $$);
 SELECT of_game($$ SELECT wbcache.invalidate_game_cache(repeat('g', 600)) $$);
 SELECT of_game($$ SELECT wbcache.invalidate_game_cache(NULL) $$);
+
+-- Again in one transaction: after a rollback to a savepoint, after a set(), after it was released; and in the next transaction.
+CALL fill('{odds:live:g1, props:categories:g1}');
+BEGIN;
+SAVEPOINT a;
+SELECT wbcache.invalidate_game_cache('g1');
+ROLLBACK TO a;
+SELECT wbcache.invalidate_game_cache('g1');
+COMMIT;
+SELECT key, status FROM unnest('{odds:live:g1, props:categories:g1}'::text[]) key, wbcache.lookup(key);
+BEGIN;
+SELECT wbcache.invalidate_game_cache('g1'), wbcache.set('odds:live:g1', '1'), wbcache.set('props:categories:g1', '1');
+SELECT wbcache.invalidate_game_cache('g1');
+COMMIT;
+SELECT key, status FROM unnest('{odds:live:g1, props:categories:g1}'::text[]) key, wbcache.lookup(key);
+BEGIN;
+SELECT wbcache.invalidate_game_cache('g1');
+SAVEPOINT a;
+SELECT wbcache.invalidate_game_cache('g1');
+ROLLBACK TO a;
+COMMIT;
+SELECT wbcache.set('odds:live:g1', '1');
+SELECT wbcache.invalidate_game_cache('g1');
+SELECT wbcache.invalidate_game_cache('g1');
+SELECT status FROM wbcache.lookup('odds:live:g1');
 
 -- Status: nothing when it is the same; the odds under a status that is not of the feed too.
 SELECT of_game($$ SELECT wbcache.invalidate_on_status_change('g1', 'live', 'live') $$);

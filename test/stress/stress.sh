@@ -7,7 +7,7 @@
 #   SEED=1            makes the choices repeatable, though not what they meet
 #   SESSIONS=8
 #   OVERLAPS=1000000  answers beside a transaction on the same key; at least as many steps are made
-#   COPIES=1         0: leave the copies out
+#   COPIES=1          0: leave the copies out
 # shellcheck source=test/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 

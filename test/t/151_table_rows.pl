@@ -175,6 +175,7 @@ behaviour 'rows that are expired, invalidated, or of an endpoint that was droppe
 	$locker->run(q{BEGIN; SELECT FROM wbcache.entry WHERE key = 'item:20' FOR UPDATE});
 	$session->run(q{SELECT wbcache.drop_endpoint('large'), wbcache.invalidate_tag('group:19'), wbcache.invalidate_tag('group:20')});
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.entry WHERE key LIKE 'short:%' OR key LIKE 'large:%' OR key = 'item:19'}, 0), 'all are gone');
+	ok(await(sub { $session->stat('stat_invalidation', 'rows_purged') > 0 }), 'and counted');
 	is($session->value(q{SELECT count(*) FROM wbcache.entry WHERE key = 'item:20'}), 1, 'but for one that is locked');
 	is($session->value(q{SELECT count(*) FROM wbcache.entry WHERE key = 'item:18'}), 1, 'what is of use stays');
 	$locker->run('ROLLBACK');

@@ -76,6 +76,53 @@ behaviour 'a registered key over a clean restart' => sub {
 	is(status('game:1'), 'miss 3', 'so does what was fetched after the restart');
 };
 
+# The time of every registration in the file, as if it was made long ago.
+sub let_registrations_expire
+{
+	my $file = $node->data_dir . '/pg_stat/wbcache.registry';
+	open(my $in, '<:raw', $file) or die $!;
+	local $/;
+	my $content = <$in>;
+	my ($magic, undef, $size) = unpack('L L Q', $content);
+	my $piece = substr($content, 16);
+	my $n = 32768;
+	my @table = map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82f63b78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
+	my $crc = 0xffffffff;
+	my $made = 0;
+
+	is(length $piece, $size, 'size of the file');
+	for my $i (0 .. $n - 1)
+	{
+		my $at = 16 + 4 * $n + 24 * $i + 8;
+		next if unpack('q', substr($piece, $at, 8)) == 0;
+		substr($piece, $at, 8) = pack('q', 1);
+		$made++;
+	}
+	$crc = $table[($crc ^ $_) & 0xff] ^ ($crc >> 8) for unpack('C*', $piece);
+	open(my $out, '>:raw', $file) or die $!;
+	print $out pack('L L Q', $magic, $crc ^ 0xffffffff, $size), $piece;
+	close($out);
+	return $made;
+}
+
+behaviour 'registrations end' => sub {
+	$session->close;
+	$node->stop;
+	is(let_registrations_expire(), 1, 'one was made');
+	$node->start;
+	$session = session($node, 'postgres');
+	ok(await(sub {
+		$session->run(q{SELECT wbcache.delete('game:1')});
+		my $n = $session->ask('game:1')->{value}{n};
+		$session->run(q{SELECT wbcache.invalidate_game_cache('g')});
+		return $session->ask('game:1')->{value}{n} == $n;
+	}), 'a loader takes it off: the key does not go with the game any more');
+	$session->run(q{SELECT wbcache.register_cache_key('g', 'game:1')});
+	my $n = $session->ask('game:1')->{value}{n};
+	$session->run(q{SELECT wbcache.invalidate_game_cache('g')});
+	cmp_ok($session->ask('game:1')->{value}{n}, '>', $n, 'it can be registered again');
+};
+
 behaviour 'a crash' => sub {
 	$session->run(q{SELECT wbcache.invalidate_pattern('echo:b*')});
 	restart('crash');
@@ -89,27 +136,37 @@ behaviour 'a crash' => sub {
 };
 
 behaviour 'damaged files are not believed' => sub {
-	$session->ask('echo:c1');
-	rows('echo:c1', 1);
+	$session->ask("echo:$_") for qw(c1 d1);
+	rows('echo:_1', 2);
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:c*')});
+	$session->ask('echo:e1');
+	rows('echo:e1', 1);
 	$session->close;
 	$node->stop;
+
+	# As if another pattern had been invalidated.
 	my $file = $node->data_dir . '/pg_stat/wbcache.globs';
-	ok(-s $file, 'there is one for the patterns');
-	open(my $out, '+<', $file) or die $!;
-	seek($out, 1000, 0);
-	print $out 'damage';
+	open(my $in, '<:raw', $file) or die $!;
+	my $content = do { local $/; <$in> };
+	is($content =~ s/echo:c\*/echo:x*/, 1, 'the pattern is in the file');
+	open(my $out, '>:raw', $file) or die $!;
+	print $out $content;
 	close($out);
 	$node->start;
 	$session = session($node, 'postgres');
-	is(status('echo:c1'), 'hit 1', 'what was fetched after the last pattern is served');
-	is(status('echo:b2'), 'miss 3', 'what was invalidated is not');
-	$session->run(q{SELECT wbcache.invalidate_pattern('echo:c*')});
-	is(status('echo:c1'), 'miss 2', 'patterns work');
+	is(status('echo:c1'), 'miss 2', 'what was invalidated is not served');
+	is(status('echo:d1'), 'miss 2', 'nor what may have been');
+	is(status('echo:e1'), 'hit 1', 'what was fetched after the last pattern is');
+	$session->run(q{SELECT wbcache.invalidate_pattern('echo:e*')});
+	is(status('echo:e1'), 'miss 2', 'patterns work');
+};
+
+behaviour 'the files are there between a shutdown and a start only' => sub {
 	$session->close;
 	$node->stop;
-	ok(-s $node->data_dir . "/pg_stat/wbcache.$_", "file $_ after a shutdown") for qw(stripes globs registry);
+	ok(-s $node->data_dir . "/pg_stat/wbcache.$_", "$_ after a shutdown") for qw(stripes globs registry);
 	$node->start;
-	ok(!-e $node->data_dir . "/pg_stat/wbcache.$_", "none while the server runs: $_") for qw(stripes globs registry);
+	ok(!-e $node->data_dir . "/pg_stat/wbcache.$_", "$_ after a start") for qw(stripes globs registry);
 	$session = session($node, 'postgres');
 };
 

@@ -95,6 +95,27 @@ behaviour 'pg_dump carries the triggers and the view' => sub {
 	$restored->close;
 };
 
+behaviour 'DROP EXTENSION takes CASCADE, and leaves the tables' => sub {
+	my $restored = session($subscriber, 'restored');
+
+	like($restored->error('DROP EXTENSION wbcache'), qr/2BP01.*trigger wbcache_events.* depends on/s, 'refused');
+	$restored->run('SET client_min_messages = warning; DROP EXTENSION wbcache CASCADE');
+	$restored->run(q{INSERT INTO event VALUES (3, 'nfl', 'nfl', 'live'); TRUNCATE odds});
+	is($restored->value(q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal}), 0, 'triggers');
+	is($restored->value(q{SELECT to_regclass('wbcache.events')}), '', 'the view');
+	$restored->close;
+};
+
 $session->run('DROP SUBSCRIPTION everything');
 $session->close;
+
+behaviour 'where the library is not preloaded, watched tables work as any' => sub {
+	$subscriber->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+	$subscriber->restart;
+	$session = session($subscriber, 'postgres');
+	$session->run(q{INSERT INTO event VALUES (4, 'nfl', 'nfl', 'Scheduled'); UPDATE odds SET price = 9; DELETE FROM event WHERE id = 2});
+	$session->run(q{SELECT wbcache.unwatch_odds('odds'); SELECT wbcache.watch_odds('odds', 'event', 'price'); TRUNCATE odds});
+	is($session->value('SELECT game_id, status FROM wbcache.events'), '4|unplayed', 'the view');
+	$session->close;
+};
 done_testing();

@@ -103,8 +103,8 @@ SELECT proname, array_to_string(proargnames[1:pronargs], ', '), has_function_pri
 FROM pg_proc p
 WHERE p.oid IN ($members AND classid = 'pg_proc'::regclass) AND prorettype <> 'trigger'::regtype
   AND NOT EXISTS (SELECT FROM pg_foreign_data_wrapper WHERE fdwvalidator = p.oid)
-  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_rewrite'::regclass
-    AND refclassid = 'pg_proc'::regclass AND refobjid = p.oid)
+  AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    WHERE r.ev_class IN ($members AND classid = 'pg_class'::regclass) AND refclassid = 'pg_proc'::regclass AND refobjid = p.oid)
 END
 
 	same_names([ map { s/\(.*//r } names_in('Functions') ], [ keys %function ], 'names');
