@@ -62,7 +62,7 @@ sidebar_compare() {
 
 sidebar_refreshes() {
   local n
-  for n in 1 2 3 4 5 6 7; do
+  for _ in 1 2 3 4 5 6 7; do
     sidebar_psql -q -o /dev/null -c "UPDATE event SET status = CASE status WHEN 'live' THEN 'half' ELSE 'live' END WHERE id % 1000 = 7" \
       -c "SELECT wbcache.refresh_sidebar_data()"
   done
