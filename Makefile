@@ -28,6 +28,7 @@ bench-growth:
 bench:
 	@test/bench/bench.sh
 	@test/bench/invalidation.sh
+	@test/bench/sidebar.sh
 
 stress:
 	@test/stress/stress.sh
@@ -45,7 +46,7 @@ help:
 	@echo "make check-upstream   only the tests of the test upstream"
 	@echo "make demo             a private PostgreSQL and a test upstream, with measured figures (FIXTURES=path)"
 	@echo "make demo-stop        end the demo and remove everything it made"
-	@echo "make bench            compare wbcache.get with Redis GET and others, and what invalidation costs"
+	@echo "make bench            compare wbcache.get with Redis GET and others, what invalidation costs, and the sidebar"
 	@echo "make bench-growth     what half an hour of refreshes does to the table behind memory"
 	@echo "make stress           a million reads beside transactions on the same key, checked (SEED=1 SESSIONS=8 OVERLAPS=1000000)"
 	@echo "make deps             install the Debian packages that build, check and demo need"

@@ -193,10 +193,6 @@ try_refresh(Refresh *run)
 		wbc_error_throw(&run->error);
 }
 
-/*
- * With an older snapshot than the stripes tell of, or one that is the whole
- * transaction's, the stamp is worth nothing.
- */
 static Datum
 generations_datum(const Refresh *run)
 {
@@ -215,6 +211,10 @@ caller(void)
 		strcmp(MyBgworkerEntry->bgw_type, "wbcache task") == 0 ? "task" : "call";
 }
 
+/*
+ * Adds a row to the log and trims it.  The last success is kept in any case: its
+ * stamp says what sidebar_data has.
+ */
 static void
 write_log(const Refresh *run)
 {
@@ -241,6 +241,7 @@ write_log(const Refresh *run)
 		nulls[2] = nulls[3] = 'n';
 	else
 		nulls[5] = 'n';
+	/* A snapshot of the whole transaction is older than the stripes' reading. */
 	if (run->failed || IsolationUsesXactSnapshot())
 		nulls[7] = nulls[8] = 'n';
 

@@ -100,3 +100,36 @@ BEGIN
   END LOOP;
   refreshed := round(extract(epoch FROM clock_timestamp() - started) * 1e6);
 END $$;
+
+-- The user's own table of games. The demo itself says when the sidebar's data is refreshed, not the clock.
+CREATE TABLE demo.event (id text PRIMARY KEY, sport text, league text, league_name text, status text, starts timestamptz);
+BEGIN;
+SELECT wbcache.bind_events('demo.event', game_id => 'id', sport_id => 'sport', league_id => 'league', status => 'status',
+  starts_at => 'starts', league_name => 'league_name');
+SELECT wbcache.schedule_task('sidebar_refresh', '1 day', 'wbcache.refresh_sidebar_data()');
+COMMIT;
+
+-- Microseconds of the first get_sidebar, of a hot one, and of one right after a game has changed; live games before and then.
+CREATE FUNCTION demo.live_games() RETURNS bigint LANGUAGE sql AS
+  $$ SELECT sum((s ->> 'live_games')::int) FROM json_array_elements(wbcache.get_sidebar() -> 'sports') s $$;
+CREATE PROCEDURE demo.change(game text, INOUT cold numeric, INOUT hot numeric, INOUT after numeric, INOUT live text) LANGUAGE plpgsql AS $$
+DECLARE
+  started timestamptz := clock_timestamp();
+  before bigint;
+BEGIN
+  PERFORM wbcache.get_sidebar();
+  cold := extract(epoch FROM clock_timestamp() - started) * 1e6;
+  started := clock_timestamp();
+  FOR i IN 1 .. 1000 LOOP
+    PERFORM wbcache.get_sidebar();
+  END LOOP;
+  hot := extract(epoch FROM clock_timestamp() - started) * 1e3;
+  UPDATE demo.event SET status = 'unplayed' WHERE id = game;
+  COMMIT;
+  before := demo.live_games();
+  UPDATE demo.event SET status = 'live' WHERE id = game;
+  COMMIT;
+  started := clock_timestamp();
+  live := format('%s live, then %s', before, demo.live_games());
+  after := extract(epoch FROM clock_timestamp() - started) * 1e6;
+END $$;

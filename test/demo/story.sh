@@ -12,6 +12,7 @@ story() {
   chapter_stale
   chapter_down
   chapter_back
+  chapter_sidebar
   closing
 }
 
@@ -201,6 +202,29 @@ chapter_back() {
 answered() {
   ask "$1"
   [ "$STATUS" != error ]
+}
+
+# The upstream's fixtures become a table of the user's.
+chapter_sidebar() {
+  local games refreshed cold hot after live
+  chapter "7. A sidebar of the fixtures"
+  games=$(upstream_fixtures | sql -c "COPY demo.event FROM STDIN" -c "SELECT count(*) FROM demo.event")
+  refreshed=$(sql -c "SELECT wbcache.refresh_sidebar_data()")
+  IFS='|' read -r cold hot after live < <(sql -c "CALL demo.change('${FIXTURE_IDS[0]}', NULL, NULL, NULL, NULL)")
+  fact "wbcache.bind_events, $games games" "$refreshed"
+  fact "first get_sidebar" "$(readable "$cold")"
+  fact "the same again, mean of 1,000" "$(readable "$hot")"
+  fact "a game goes live; the next get_sidebar has it ($live)" "after $(readable "$after")"
+}
+
+# Lines for COPY: id, sport, league, its name, status, start.
+upstream_fixtures() {
+  curl -sS --fail --noproxy '*' --max-time 10 -H "X-Api-Key: $WBC_UPSTREAM_KEY" \
+    "http://127.0.0.1:$WBC_UPSTREAM_PORT/api/v3/fixtures/active" |
+    python3 -c '
+import json, sys
+for f in json.load(sys.stdin)["data"]:
+    print(f["id"], f["sport"]["id"], f["league"]["id"], f["league"]["name"], f["status"], f["start_date"], sep="\t")'
 }
 
 closing() {
