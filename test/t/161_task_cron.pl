@@ -82,6 +82,31 @@ behaviour 'unschedule_task removes the job' => sub {
 	is($session->value('SELECT count(*) FROM wbcache.task'), 0, 'tasks');
 };
 
+behaviour "the sidebar's refresh by pg_cron, of a role that is no superuser" => sub {
+	$session->run(<<'END_SQL');
+CREATE ROLE app LOGIN;
+GRANT USAGE ON SCHEMA cron TO app;
+GRANT EXECUTE ON FUNCTION wbcache.bind_events, wbcache.unbind_events, wbcache.schedule_with_cron, wbcache.run_task TO app;
+CREATE SCHEMA app AUTHORIZATION app;
+SET SESSION AUTHORIZATION app;
+CREATE TABLE app.event (id int, sport text, league text, status text, starts timestamptz);
+SELECT wbcache.bind_events('app.event', 'id', 'sport', 'league', 'status', 'starts');
+RESET SESSION AUTHORIZATION;
+END_SQL
+	ok(await_value($session, q{SELECT last_result FROM wbcache.task}, 'succeeded'), 'the worker runs it first');
+	$session->run('SET SESSION AUTHORIZATION app');
+	my $job = $session->value(q{SELECT wbcache.schedule_with_cron('sidebar_refresh', '*/5 * * * *')});
+	$session->run('INSERT INTO app.event VALUES (1)');
+	like($session->value(q{SELECT wbcache.run_task('sidebar_refresh')}), qr/^refreshed: 1 rows, 1 games/, 'as the job does it');
+	$session->run(q{SELECT wbcache.bind_events('app.event', 'id', 'sport', 'league', 'status', 'starts')});
+	$session->run('RESET SESSION AUTHORIZATION');
+	is($session->value(q{SELECT driver, owner FROM wbcache.task}), 'cron|app', 'bound again, it stays with pg_cron');
+	is($session->value('SELECT jobid, username FROM cron.job'), "$job|app", 'the job');
+	$session->run(q{SET SESSION AUTHORIZATION app; SELECT wbcache.unbind_events('app.event'); RESET SESSION AUTHORIZATION});
+	is($session->value('SELECT count(*) FROM cron.job'), 0, 'unbound: jobs of pg_cron');
+	is($session->value('SELECT count(*) FROM wbcache.task'), 0, 'tasks');
+};
+
 behaviour 'without pg_cron again, a task that it had can be taken back' => sub {
 	$session->run(q{SELECT wbcache.schedule_task('note', '1 h', 'test.note()'); SELECT wbcache.schedule_with_cron('note', '* * * * *')});
 	$session->run('DROP EXTENSION pg_cron');
