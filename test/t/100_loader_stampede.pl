@@ -123,7 +123,7 @@ behaviour 'with all loaders busy, others wait their turn, within max_wait' => su
 	my @busy = map { session($node, 'postgres') } 1, 2;
 	$_->run(q{SET wbcache.max_wait = '30s'}) for @busy;
 	$busy[$_]->begin_ask("locking:busy$_") for 0, 1;
-	ok(await_value($session, q{SELECT sum(flights_under_way) > 1 FROM wbcache.stat_worker}, 't'), 'both loaders are busy');
+	ok(await_value($session, q{SELECT max(flights_under_way) FROM wbcache.stat_worker WHERE kind = 'loader'}, 2), 'both loaders are busy');
 	$session->run(q{SET wbcache.max_wait = '300ms'});
 	my $answer = $session->ask('slow:turn');
 	is("$answer->{sqlstate}: $answer->{detail}", 'WB003: The fetch has not started yet.', 'a third key');
