@@ -48,15 +48,16 @@ wbc_memory_count_dirty(void)
 
 /*
  * Is so much dirty that entries may soon have to go before they are written?
- * With a sixteenth of the slots there is one in two buckets, and 9 in one bucket
- * are as good as never; but large values fill the memory before the slots.
+ * With one slot in 64 there is one in eight buckets; even where the writer comes
+ * last, and there are several times as many, 9 in one bucket are as good as
+ * never.  But large values fill the memory before the slots.
  */
 bool
 wbc_memory_dirt_is_urgent(void)
 {
 	uint64		dirty = pg_atomic_read_u64(&wbc_memory->dirty);
 
-	return dirty > wbc_memory_count_slots() / 16 ||
+	return dirty > wbc_memory_count_slots() / 64 ||
 		(dirty > pg_atomic_read_u64(&wbc_memory->entries) / 8 &&
 		 pg_atomic_read_u64(&wbc_memory->used) > wbc_memory->dsa_size / 2);
 }

@@ -9,6 +9,7 @@ use WbcacheTest;
 # One loader process: what one run leaves behind, the next would meet.
 my $node = start_instance('main', conf => 'wbcache.loaders = 1');
 my $session = install($node, 'postgres', WbcacheTest::Upstream->start);
+my $superuser = $session->value('SELECT session_user');
 
 $session->run(<<'END_SQL');
 CREATE ROLE owner;
@@ -19,7 +20,7 @@ GRANT USAGE ON SCHEMA app TO other;
 CREATE TABLE app.secret (a int);
 CREATE FUNCTION app.as_superuser() RETURNS name LANGUAGE sql SECURITY DEFINER AS $$ SELECT current_user $$;
 REVOKE EXECUTE ON FUNCTION app.as_superuser FROM PUBLIC;
-CREATE FUNCTION app.as_other() RETURNS name LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN EXECUTE 'SET ROLE postgres'; RETURN current_user; END $$;
+CREATE FUNCTION app.as_other() RETURNS name LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN EXECUTE format('SET ROLE %I', session_user); RETURN current_user; END $$;
 ALTER FUNCTION app.as_other OWNER TO other;
 SET ROLE owner;
 CREATE TABLE app.written (key text, who name DEFAULT current_user);
@@ -37,9 +38,9 @@ BEGIN
   END IF;
   RETURN to_json(coalesce(answer, ''));
 END $$;
-SELECT wbcache.create_endpoint('run', 'run:{statement}', loader => 'app.run(text[])', readers => '{postgres}', soft_ttl => '1 h', error_ttl => '0',
+SELECT wbcache.create_endpoint('run', 'run:{statement}', loader => 'app.run(text[])', readers => ARRAY[session_user::text::regrole], soft_ttl => '1 h', error_ttl => '0',
   statement_timeout => '300 ms');
-SELECT wbcache.create_endpoint('role', 'role:{id}', loader => 'app.setting_role(text[])', readers => '{postgres}', error_ttl => '0');
+SELECT wbcache.create_endpoint('role', 'role:{id}', loader => 'app.setting_role(text[])', readers => ARRAY[session_user::text::regrole], error_ttl => '0');
 RESET ROLE;
 CREATE FUNCTION app.run_as_other(parts text[]) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
@@ -49,7 +50,7 @@ BEGIN
   RETURN to_json(answer);
 END $$;
 SET ROLE other;
-SELECT wbcache.create_endpoint('other', 'other:{statement}', loader => 'app.run_as_other(text[])', readers => '{postgres}', soft_ttl => '1 h', error_ttl => '0');
+SELECT wbcache.create_endpoint('other', 'other:{statement}', loader => 'app.run_as_other(text[])', readers => ARRAY[session_user::text::regrole], soft_ttl => '1 h', error_ttl => '0');
 RESET ROLE;
 SET wbcache.max_wait = '30s';
 END_SQL
@@ -77,8 +78,8 @@ behaviour 'it has the rights of the role it runs as' => sub {
 
 behaviour 'it can not become another role' => sub {
 	my $restricted = '42501: cannot set parameter "\w+" within security-(?:definer function|restricted operation)';
-	refused($_, $restricted) for 'SET ROLE other', 'SET LOCAL ROLE other', 'RESET ROLE', 'SET SESSION AUTHORIZATION postgres',
-	  'SELECT set_config($$role$$, $$postgres$$, false)', 'SELECT set_config($$session_authorization$$, $$postgres$$, true)';
+	refused($_, $restricted) for 'SET ROLE other', 'SET LOCAL ROLE other', 'RESET ROLE', "SET SESSION AUTHORIZATION $superuser",
+	  "SELECT set_config('role', '$superuser', false)", "SELECT set_config('session_authorization', '$superuser', true)";
 	refused('SELECT app.as_other()', $restricted, 'a SECURITY DEFINER function of another role can not either');
 	like($session->error(q{SELECT wbcache.get('role:1')}), qr/ERROR:  $restricted/, 'nor a function with a role among its settings');
 	refused('CREATE TEMP TABLE t (a int)', '42501: cannot create temporary table within security-restricted operation');
@@ -119,7 +120,7 @@ behaviour 'nothing else outlives it' => sub {
 
 behaviour 'where its owner is dropped, the error says what to do' => sub {
 	$session->run(q{CREATE ROLE brief; GRANT owner TO brief; SELECT wbcache.create_endpoint('brief', 'brief:{id}', loader => 'app.run_as_other(text[])', error_ttl => '0')});
-	$session->run(q{SELECT wbcache.alter_endpoint('brief', owner => 'brief', readers => '{postgres}'); DROP ROLE brief});
+	$session->run(q{SELECT wbcache.alter_endpoint('brief', owner => 'brief', readers => ARRAY[session_user::text::regrole]); DROP ROLE brief});
 	like($session->error(q{SELECT wbcache.get('brief:SELECT 1')}),
 		qr/ERROR:  42704: the role that the loader runs as does not exist any more\nHINT:  Give the endpoint another owner/, 'error and hint');
 	$session->run(q{SELECT wbcache.alter_endpoint('brief', owner => 'owner')});
