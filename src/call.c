@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "statement.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -62,13 +63,6 @@ wbc_call_check_type(Oid function)
 				 errhint("A loader is a function that takes the key's parts as text[] and returns json.")));
 }
 
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
 static Oid
 look_up(const char *signature)
 {
@@ -98,7 +92,7 @@ wbc_call_find(const char *signature)
 	int			nest_level = NewGUCNestLevel();
 	Oid			function;
 
-	set_local("search_path", "pg_catalog, pg_temp");
+	wbc_statement_set("search_path", "pg_catalog, pg_temp", GUC_ACTION_SAVE);
 	function = look_up(signature);
 	AtEOXact_GUC(false, nest_level);
 
@@ -198,8 +192,8 @@ wbc_call(const WbcCall *call)
 	GetUserIdAndSecContext(&caller, &context);
 	SetUserIdAndSecContext(call->role, context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	set_local("search_path", "pg_catalog, pg_temp");
-	set_local("lock_timeout", as_milliseconds(call->lock_timeout));
+	wbc_statement_set("search_path", "pg_catalog, pg_temp", GUC_ACTION_SAVE);
+	wbc_statement_set("lock_timeout", as_milliseconds(call->lock_timeout), GUC_ACTION_SAVE);
 
 	value = invoke(call, &isnull);
 

@@ -291,7 +291,7 @@ write_row(Relation table, const char *statement, int nparams,
 		nulls[i] = row->null[i] ? 'n' : ' ';
 	}
 
-	wbc_statement_begin(table->rd_rel->relowner, &scope);
+	wbc_statement_begin("endpoint", &scope);
 	written = wbc_statement_execute(statement, nparams, types, row->value,
 									nulls);
 	wbc_statement_end(&scope);

@@ -85,14 +85,20 @@ string_argument(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
-static void
-check_game_id(const text *game_id)
+/*
+ * The game, which is the first argument everywhere and not NULL.
+ */
+static text *
+game_argument(FunctionCallInfo fcinfo)
 {
+	text	   *game_id = PG_GETARG_TEXT_PP(0);
+
 	if (VARSIZE_ANY_EXHDR(game_id) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("game id is empty"),
 				 errhint("Give the id by which keys and tags know the game.")));
+	return game_id;
 }
 
 /* ----------------------------------------------------------------
@@ -211,8 +217,7 @@ wbcache_invalidate_game_cache(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	wbc_shmem_require();
-	game_id = PG_GETARG_TEXT_PP(0);
-	check_game_id(game_id);
+	game_id = game_argument(fcinfo);
 	wbc_invalidate_game(VARDATA_ANY(game_id), VARSIZE_ANY_EXHDR(game_id),
 						reason_argument(fcinfo, 1, WBC_REASON_MANUAL));
 	PG_RETURN_VOID();
@@ -239,8 +244,7 @@ wbcache_invalidate_on_status_change(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	wbc_shmem_require();
-	game_id = PG_GETARG_TEXT_PP(0);
-	check_game_id(game_id);
+	game_id = game_argument(fcinfo);
 	PG_RETURN_BOOL(wbc_invalidate_status_change(VARDATA_ANY(game_id),
 												VARSIZE_ANY_EXHDR(game_id),
 												string_argument(fcinfo, 1),
@@ -291,8 +295,7 @@ wbcache_invalidate_on_odds_movement(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	wbc_shmem_require();
-	game_id = PG_GETARG_TEXT_PP(0);
-	check_game_id(game_id);
+	game_id = game_argument(fcinfo);
 	if (!wbc_odds_have_moved(PG_ARGISNULL(1) ? NULL : &old,
 							 PG_ARGISNULL(2) ? NULL : &new,
 							 threshold, measure))
@@ -321,12 +324,12 @@ stripe_of_game(const text *game_id)
 Datum
 wbcache_register_cache_key(PG_FUNCTION_ARGS)
 {
-	text	   *game_id = PG_GETARG_TEXT_PP(0);
+	text	   *game_id;
 	WbcRoute	route;
 	WbcKey		key;
 
 	wbc_shmem_require();
-	check_game_id(game_id);
+	game_id = game_argument(fcinfo);
 	wbc_endpoint_route_to_write(PG_GETARG_TEXT_PP(1), &key, &route);
 	switch (wbc_registry_add(&key, stripe_of_game(game_id),
 							 GetCurrentTimestamp() + REGISTRATION_TIME))

@@ -82,11 +82,9 @@ static bool
 read_stamp(WbcStamp *stamp)
 {
 	WbcStatementScope scope;
-	Oid			owner;
 	bool		found = false;
 
-	(void) wbc_sidebar_log(&owner);
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("sidebar_refresh_log", &scope);
 	if (wbc_statement_execute("SELECT epoch, generations[1], generations[2]"
 							  " FROM wbcache.sidebar_refresh_log WHERE error IS NULL"
 							  " ORDER BY started DESC LIMIT 1",

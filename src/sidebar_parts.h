@@ -20,6 +20,5 @@ typedef enum WbcSidebarState
 
 extern WbcSidebarState wbc_sidebar_state(void);
 extern void wbc_sidebar_stamp_begin(WbcStamp *stamp);
-extern Oid	wbc_sidebar_log(Oid *owner);
 
 #endif							/* WBC_SIDEBAR_PARTS_H */

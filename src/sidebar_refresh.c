@@ -73,25 +73,6 @@ typedef struct Refresh
 	bool		alert;
 } Refresh;
 
-/*
- * The log, and whose it is; throws when the extension isn't there.
- */
-Oid
-wbc_sidebar_log(Oid *owner)
-{
-	Oid			oid = wbc_statement_table("sidebar_refresh_log");
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table wbcache.sidebar_refresh_log does not exist"),
-				 errhint("Run CREATE EXTENSION wbcache.")));
-	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return oid;
-}
-
 /* ----------------------------------------------------------------
  * Whether to do it
  * ----------------------------------------------------------------
@@ -226,7 +207,6 @@ write_log(const Refresh *run)
 	Interval	duration = {.time = run->duration};
 	Datum		values[9];
 	WbcStatementScope scope;
-	Oid			owner;
 
 	values[0] = TimestampTzGetDatum(run->started);
 	values[1] = IntervalPGetDatum(&duration);
@@ -245,8 +225,7 @@ write_log(const Refresh *run)
 	if (run->failed || IsolationUsesXactSnapshot())
 		nulls[7] = nulls[8] = 'n';
 
-	(void) wbc_sidebar_log(&owner);
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("sidebar_refresh_log", &scope);
 	(void) wbc_statement_execute("INSERT INTO wbcache.sidebar_refresh_log"
 								 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 								 9, types, values, nulls);
@@ -289,13 +268,6 @@ do_refresh(void)
 					run.rows, run.games);
 }
 
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
 Datum
 wbcache_refresh_sidebar_data(PG_FUNCTION_ARGS)
 {
@@ -310,9 +282,9 @@ wbcache_refresh_sidebar_data(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(cstring_to_text("none: another refresh is under way"));
 
 	nest_level = NewGUCNestLevel();
-	set_local("search_path", "pg_catalog, pg_temp");
+	wbc_statement_set("search_path", "pg_catalog, pg_temp", GUC_ACTION_SAVE);
 	if (LockTimeout == 0)
-		set_local("lock_timeout", LOCK_TIMEOUT);
+		wbc_statement_set("lock_timeout", LOCK_TIMEOUT, GUC_ACTION_SAVE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	result = is_needed() ? do_refresh() : pstrdup("none: nothing has changed");

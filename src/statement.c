@@ -11,8 +11,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "compat.h"
 #include "error.h"
 #include "executor/spi.h"
@@ -27,6 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /*
  * A table of the extension, or InvalidOid when it isn't there.
@@ -39,14 +42,35 @@ wbc_statement_table(const char *name)
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 }
 
+/* Whose a table of the extension is.  Throws when it isn't there. */
+static Oid
+owner_of(const char *table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID,
+										ObjectIdGetDatum(wbc_statement_table(table)));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table wbcache.%s does not exist", table),
+				 errhint("Run CREATE EXTENSION wbcache.")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /*
- * From here to wbc_statement_end() the current role is this owner, and SPI is
- * connected.  If something throws in between, the end of the (sub)transaction
- * gives the caller his identity back.
+ * From here to wbc_statement_end() the current role is the owner of this table
+ * of ours, and SPI is connected.  Throws when the table isn't there.  If
+ * something throws in between, the end of the (sub)transaction gives the caller
+ * his identity back.
  */
 void
-wbc_statement_begin(Oid owner, WbcStatementScope *scope)
+wbc_statement_begin(const char *table, WbcStatementScope *scope)
 {
+	Oid			owner = owner_of(table);
+
 	GetUserIdAndSecContext(&scope->user, &scope->security);
 	SetUserIdAndSecContext(owner,
 						   scope->security | SECURITY_LOCAL_USERID_CHANGE);
@@ -75,11 +99,15 @@ wbc_statement_end(const WbcStatementScope *scope)
 	SetUserIdAndSecContext(scope->user, scope->security);
 }
 
-static void
-set_local(const char *name, const char *value)
+/*
+ * Gives a setting a value that goes with the transaction (GUC_ACTION_LOCAL), or
+ * with the nest level that AtEOXact_GUC() ends (GUC_ACTION_SAVE).
+ */
+void
+wbc_statement_set(const char *name, const char *value, GucAction action)
 {
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, action,
+							 true, 0, false);
 }
 
 /*
@@ -97,9 +125,9 @@ wbc_statement_transaction(WbcStatementWork work, void *arg, WbcError *error)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
-		set_local("transaction_read_only", "off");
-		set_local("transaction_isolation", "read committed");
-		set_local("synchronous_commit", "off");
+		wbc_statement_set("transaction_read_only", "off", GUC_ACTION_LOCAL);
+		wbc_statement_set("transaction_isolation", "read committed", GUC_ACTION_LOCAL);
+		wbc_statement_set("synchronous_commit", "off", GUC_ACTION_LOCAL);
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "SPI_connect failed");
 		PushActiveSnapshot(GetTransactionSnapshot());

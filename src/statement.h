@@ -9,6 +9,7 @@
 #define WBC_STATEMENT_H
 
 #include "tcop/dest.h"
+#include "utils/guc.h"
 #include "wbcache.h"
 
 /* Who the caller was; to be given back. */
@@ -19,11 +20,14 @@ typedef struct WbcStatementScope
 } WbcStatementScope;
 
 extern Oid	wbc_statement_table(const char *name);
-extern void wbc_statement_begin(Oid owner, WbcStatementScope *scope);
+extern void wbc_statement_begin(const char *table, WbcStatementScope *scope);
 extern uint64 wbc_statement_execute(const char *statement, int nparams,
 									const Oid *types, const Datum *values,
 									const char *nulls);
 extern void wbc_statement_end(const WbcStatementScope *scope);
+
+extern void wbc_statement_set(const char *name, const char *value,
+							  GucAction action);
 
 /* In processes of our own. */
 typedef void (*WbcStatementWork) (void *arg);

@@ -71,25 +71,6 @@ enum
 	COLUMN_XMIN
 };
 
-/*
- * The table, and whose it is; throws when the extension isn't there.
- */
-Oid
-wbc_task_table(Oid *owner)
-{
-	Oid			oid = wbc_statement_table("task");
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table wbcache.task does not exist"),
-				 errhint("Run CREATE EXTENSION wbcache.")));
-	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return oid;
-}
-
 /* ----------------------------------------------------------------
  * Reading
  * ----------------------------------------------------------------

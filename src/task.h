@@ -54,7 +54,6 @@ typedef struct WbcTask
 	bool		uncommitted;	/* written by the current transaction */
 } WbcTask;
 
-extern Oid	wbc_task_table(Oid *owner);
 extern bool wbc_task_find(const char *name, WbcTask *task);
 extern int	wbc_task_list_running(WbcTask *tasks, int most);
 extern int	wbc_task_claim_due(WbcTask *tasks, int most, TimestampTz now,

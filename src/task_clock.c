@@ -185,15 +185,13 @@ look(void *arg)
 	Look	   *look = arg;
 	WbcStatementScope scope;
 	int			running;
-	Oid			owner;
 
 	look->ndue = 0;
 	look->next_due = look->now + LOOK_SELDOM;
 	if (!OidIsValid(wbc_statement_table("task")))
 		return;
 
-	(void) wbc_task_table(&owner);
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("task", &scope);
 	settle_starts(look->now);
 	running = mark_interrupted(look->now);
 	if (running < WBC_TASK_RUNS_MAX)

@@ -76,10 +76,8 @@ find_own(const char *name, WbcTask *task)
 	MemoryContext caller = CurrentMemoryContext;
 	WbcStatementScope scope;
 	bool		found;
-	Oid			owner;
 
-	(void) wbc_task_table(&owner);
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("task", &scope);
 	found = wbc_task_find(name, task);
 	if (found)
 		task->function = MemoryContextStrdup(caller, task->function);
@@ -106,10 +104,8 @@ write_row(const char *statement, int nparams, const Oid *types,
 		  const Datum *values, const char *nulls)
 {
 	WbcStatementScope scope;
-	Oid			owner;
 
-	(void) wbc_task_table(&owner);
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("task", &scope);
 	(void) wbc_statement_execute(statement, nparams, types, values, nulls);
 	wbc_statement_end(&scope);
 	wbc_task_clock_look_at_commit();
@@ -400,10 +396,8 @@ outcome(const WbcTask *asked, int64 run_id)
 	WbcTask		task;
 	char	   *detail = NULL;
 	bool		ran;
-	Oid			owner;
 
-	(void) wbc_task_table(&owner);
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("task", &scope);
 	ran = wbc_task_find(NameStr(asked->name), &task) && task.run_id == run_id;
 	if (ran)
 		detail = wbc_task_last_detail(NameStr(asked->name));

@@ -77,12 +77,10 @@ begin_run(void *arg)
 	const char *name = NameStr(run->order->name);
 	WbcStatementScope scope;
 	WbcTask		task;
-	Oid			owner;
 
-	(void) wbc_task_table(&owner);
 	if (!wbc_task_try_lock(name, true))
 		return;
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("task", &scope);
 	if (run->order->by_clock && !wbc_task_try_place())
 		wbc_task_mark_due(name, GetCurrentTimestamp());
 	else
@@ -101,12 +99,10 @@ end_run(void *arg)
 {
 	Run		   *run = arg;
 	WbcStatementScope scope;
-	Oid			owner;
 
 	if (!OidIsValid(wbc_statement_table("task")))
 		return;
-	(void) wbc_task_table(&owner);
-	wbc_statement_begin(owner, &scope);
+	wbc_statement_begin("task", &scope);
 	wbc_task_mark_ended(NameStr(run->order->name), run->result, run->detail,
 						GetCurrentTimestamp());
 	wbc_statement_end(&scope);

@@ -162,7 +162,7 @@ bench_inside() {
   bench_load_before=$(cut -d ' ' -f 1 /proc/loadavg)
   bench_measure >"$WBC_WORK/results/bench.txt"
   bench_describe
-  awk -f "$WBC_TOP/test/bench/report.awk" "$WBC_WORK/results/bench.txt"
+  awk -f "$WBC_TOP/test/bench/median.awk" -f "$WBC_TOP/test/bench/report.awk" "$WBC_WORK/results/bench.txt"
   wbc_instance_stop pg-bench
 }
 

@@ -12,20 +12,6 @@
   us[of, ++n[of]] = field["us"] + 0
 }
 
-# Sorts list[1..n].
-function sort(list, n,    i, j, value) {
-  for (i = 2; i <= n; i++) {
-    value = list[i] + 0
-    for (j = i - 1; j >= 1 && list[j] > value; j--)
-      list[j + 1] = list[j]
-    list[j + 1] = value
-  }
-}
-
-function median(list, n) {
-  return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
-}
-
 END {
   printf "\n%-24s %10s %14s %24s\n", "All keys of a game", "keys", "median us", "lowest - highest us"
   for (k = 1; k <= kinds; k++) {

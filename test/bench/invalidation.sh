@@ -93,8 +93,8 @@ invalidation_inside() {
   invalidation_tags >"$WBC_WORK/results/tags.txt"
   invalidation_updates >"$WBC_WORK/results/updates.txt"
   invalidation_describe
-  awk -f "$WBC_TOP/test/bench/invalidation.awk" "$WBC_WORK/results/tags.txt"
-  awk -F '|' -f "$WBC_TOP/test/bench/updates.awk" "$WBC_WORK/results/updates.txt"
+  awk -f "$WBC_TOP/test/bench/median.awk" -f "$WBC_TOP/test/bench/invalidation.awk" "$WBC_WORK/results/tags.txt"
+  awk -F '|' -f "$WBC_TOP/test/bench/median.awk" -f "$WBC_TOP/test/bench/updates.awk" "$WBC_WORK/results/updates.txt"
   wbc_instance_stop pg-bench
 }
 

@@ -26,21 +26,6 @@ BEGIN {
   p99[setting, field["case"], field["round"]] = field["p99_us"]
 }
 
-# Sorts list[1..n].
-function sort(list, n,    i, j, value) {
-  for (i = 2; i <= n; i++) {
-    value = list[i] + 0
-    for (j = i - 1; j >= 1 && list[j] > value; j--)
-      list[j + 1] = list[j]
-    list[j + 1] = value
-  }
-}
-
-function median(list, n) {
-  sort(list, n)
-  return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
-}
-
 function median_of(figures, setting, which,    r, list) {
   for (r = 1; r <= rounds; r++)
     list[r] = figures[setting, which, r] + 0
