@@ -82,8 +82,6 @@ wbc_swr_prepare(void)
 void
 wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 {
-	wbc_shmem_require();
-	wbc_memory_attach();
 	wbc_key_from_text(&read->key, key);
 	wbc_memory_prefetch(&read->key);
 	wbc_generation_prefetch(&read->key);
