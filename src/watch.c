@@ -113,6 +113,21 @@ pairs_of(FunctionCallInfo fcinfo)
 	return pairs;
 }
 
+/* Values as they are stored are mostly alike to the byte, TOAST pointers too. */
+static inline bool
+is_same(Datum a, Datum b, const Pair *pair)
+{
+	if (pair->len == -1)
+	{
+		Size		size = VARSIZE_ANY(DatumGetPointer(a));
+
+		if (VARSIZE_ANY(DatumGetPointer(b)) == size &&
+			memcmp(DatumGetPointer(a), DatumGetPointer(b), size) == 0)
+			return true;
+	}
+	return datum_image_eq(a, b, pair->by_value, pair->len);
+}
+
 /*
  * differ(old, new, old, new, ...): is a pair not the same to the last bit?  So
  * no change is missed that an equality of the type hides, as that of letters'
@@ -125,13 +140,11 @@ wbcache_differ(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < PG_NARGS(); i += 2)
 	{
-		const Pair *pair = &pairs[i / 2];
-
 		if (PG_ARGISNULL(i) != PG_ARGISNULL(i + 1))
 			PG_RETURN_BOOL(true);
 		if (!PG_ARGISNULL(i) &&
-			!datum_image_eq(PG_GETARG_DATUM(i), PG_GETARG_DATUM(i + 1),
-							pair->by_value, pair->len))
+			!is_same(PG_GETARG_DATUM(i), PG_GETARG_DATUM(i + 1),
+					 &pairs[i / 2]))
 			PG_RETURN_BOOL(true);
 	}
 	PG_RETURN_BOOL(false);

@@ -19,13 +19,16 @@
  * The time runs from sending the request to having the last answer.  What was
  * stored is counted before it, and one key is looked at after it.  Between the
  * count and the measurement another game is invalidated, on both sides: the
- * count leaves the more in the processor's caches, the more keys there are.  With
+ * count leaves the more in the processor's caches, the more keys there are.
+ * This program and both servers' processes are bound to one processor, since
+ * what the waking of a process costs depends on where it was last.  With
  * "none" for the socket Redis is left out.
  *
  * Prints a line of name=value pairs for each measurement.
  *
  *-------------------------------------------------------------------------
  */
+#include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,7 +44,7 @@
 #define DELETED_AT_ONCE	1000
 
 /* Invalidations of another game before the one that counts. */
-#define WARMING_UP		10
+#define WARMING_UP		100
 
 #define VALUE	"{\"pad\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}"
 
@@ -79,6 +82,17 @@ report(const char *side, int keys, int round, double us)
 	fflush(stdout);
 }
 
+static void
+bind_to_processor(pid_t pid)
+{
+	cpu_set_t	one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (sched_setaffinity(pid, sizeof(one), &one) != 0)
+		die("could not bind process %d to a processor", (int) pid);
+}
+
 /* The only field of an answer, as a number. */
 static long
 ask_postgres(const char *statement, int n, const char *const *values)
@@ -106,6 +120,7 @@ connect_postgres(const char *conninfo)
 	conn = PQconnectdb(conninfo);
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("%s", PQerrorMessage(conn));
+	bind_to_processor(PQbackendPID(conn));
 	for (int i = 0; i < 3; i++)
 		PQclear(PQprepare(conn, statements[i][0], statements[i][1], 0, NULL));
 }
@@ -246,6 +261,24 @@ measure_redis(int keys, int round)
 	report("redis", keys, round, ended - started);
 }
 
+static void
+connect_redis(const char *socket)
+{
+	redisReply *info;
+	const char *pid;
+
+	redis = redisConnectUnix(socket);
+	if (redis == NULL || redis->err)
+		die("could not connect to Redis");
+	freeReplyObject(checked(redisCommand(redis, "FLUSHALL")));
+	info = checked(redisCommand(redis, "INFO server"));
+	pid = strstr(info->str, "process_id:");
+	if (pid == NULL)
+		die("redis does not tell its process id");
+	bind_to_processor(atoi(pid + strlen("process_id:")));
+	freeReplyObject(info);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -256,12 +289,8 @@ main(int argc, char **argv)
 	keys = atoi(argv[1]);
 	connect_postgres(argv[3]);
 	if (strcmp(argv[4], "none") != 0)
-	{
-		redis = redisConnectUnix(argv[4]);
-		if (redis == NULL || redis->err)
-			die("could not connect to Redis");
-		freeReplyObject(checked(redisCommand(redis, "FLUSHALL")));
-	}
+		connect_redis(argv[4]);
+	bind_to_processor(0);
 	for (int round = 1; round <= atoi(argv[2]); round++)
 	{
 		measure_postgres(keys, round);
