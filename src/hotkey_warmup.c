@@ -223,11 +223,11 @@ end(WbcHotkeys *state, WbcWarmupState how, TimestampTz now)
 {
 	state->state = how;
 	state->under_way = 0;
-	state->ended_at = now;
 	state->note_again_at = now + wbc_guc_hot_keys_interval * USECS_PER_SEC;
 	wbc_hotkey_forget_warmup();
 	if (how == WBC_WARMUP_NONE)
 		return;
+	state->ended_at = now;
 	ereport(LOG,
 			(errmsg("%d of %d hot keys are back after %.1f s",
 					state->back, state->wanted,
@@ -409,6 +409,7 @@ try_spare_of_server(const Source *source)
 	volatile int spare;
 
 	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		spare = spare_of_server(source);
@@ -416,6 +417,7 @@ try_spare_of_server(const Source *source)
 	}
 	PG_CATCH();
 	{
+		MemoryContextSwitchTo(context);
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		spare = source->in_the_air == 0 ? 1 : 0;
