@@ -44,7 +44,7 @@
 
 /* Flights for one key, and pause after the first one that failed. */
 #define TRIES_MAX		3
-#define TRY_AGAIN		(5 * USECS_PER_SEC)
+#define TRY_AGAIN		(2 * USECS_PER_SEC)
 
 /* Nothing has come back for so long: it is not worth going on. */
 #define PATIENCE		(10 * USECS_PER_MINUTE)
