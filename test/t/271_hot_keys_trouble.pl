@@ -42,11 +42,12 @@ sub flush
 	return await_value($session, 'SELECT pg_current_wal_flush_lsn() = pg_current_wal_insert_lsn()', 't');
 }
 
-# Ends the server as a crash does, and waits for it to be back.
+# Ends the server as a crash does, by kill -9 of a session, and waits for it to be back.
 sub crash
 {
-	my $victim = session($node, 'postgres');
+	my ($victim) = @_;
 
+	$victim ||= session($node, 'postgres');
 	flush();
 	$session->close;
 	kill('KILL', $victim->pid);
@@ -177,9 +178,9 @@ behaviour 'kill -9 in the middle of a write' => sub {
 	use_keys(400, 'echo:new');
 	ok(await_value($session, q{SELECT count(*) FROM pg_stat_activity JOIN wbcache.stat_worker USING (pid)
 		WHERE kind = 'loader' AND wait_event_type = 'Lock' AND backend_xid IS NOT NULL}, 1), 'a loader has written a row, and waits for another');
-	undef $locker;
 	$upstream->reset;
-	crash();
+	crash($locker);
+	undef $locker;
 	is($session->value('SELECT string_agg(h::text, $$,$$ ORDER BY key) FROM wbcache.hot_key h') eq $before ? 'old' :
 		$session->value(q{SELECT count(*) FROM wbcache.hot_key WHERE key = 'echo:new'}) ? 'new' : 'neither', 'old', 'the table is as it was');
 	warmup_is('done|23|23|0');
