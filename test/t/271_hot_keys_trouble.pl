@@ -202,6 +202,19 @@ behaviour 'an endpoint that is gone' => sub {
 	noted('gone%', 0);
 };
 
+behaviour 'a key that is fetched anew is no less hot' => sub {
+	$node->append_conf('postgresql.conf', 'wbcache.hot_keys_interval = 10min');
+	$node->reload;
+	ok(await_value($session, 'SHOW wbcache.hot_keys_interval', '10min'), 'reloaded');
+	noted('echo:kept', 0);
+	use_keys(30, 'echo:kept');
+	$session->run(q{SELECT wbcache.invalidate('echo:kept')});
+	use_keys(1, 'echo:kept');
+	$node->append_conf('postgresql.conf', 'wbcache.hot_keys_interval = 1s');
+	$node->reload;
+	ok(await_value($session, q{SELECT uses >= 25 FROM wbcache.hot_key WHERE key = 'echo:kept'}, 't'), 'uses');
+};
+
 behaviour 'a database without the extension' => sub {
 	my $other = session($node, 'other');
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader' AND database = 'other' AND state = 'running'}, 2), 'has loaders');
