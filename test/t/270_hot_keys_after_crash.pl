@@ -11,7 +11,7 @@ use WbcacheTest;
 my $LIMIT = 200;    # requests a second
 
 my ($upstream, $node, $session) = start_served('main',
-	conf => "restart_after_crash = on\nwbcache.hot_keys_interval = 1s",
+	conf => "restart_after_crash = on\nwbcache.hot_keys = 1000\nwbcache.hot_keys_interval = 1s",
 	server => { max_connections => 16 });
 
 $session->run(q{SELECT wbcache.create_endpoint('echo', 'echo:{class}:{x}', 'api', '/echo/{class}/{x}', soft_ttl => '10 h')});

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WbcacheTest;
 
-my ($upstream, $node, $session) = start_served('main', conf => 'wbcache.hot_keys_interval = 1s', databases => 'postgres, restored',
+my ($upstream, $node, $session) = start_served('main', conf => "wbcache.hot_keys = 1000\nwbcache.hot_keys_interval = 1s", databases => 'postgres, restored',
 	init => { allows_streaming => 1 });
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 my $folder = PostgreSQL::Test::Utils::tempdir();
