@@ -90,7 +90,8 @@ wbc_hotkey_read(WbcHotkey **rows, TimestampTz now)
 
 	wbc_statement_begin("hot_key", &scope);
 	(void) wbc_statement_execute(READ, 0, NULL, NULL, NULL);
-	*rows = MemoryContextAllocHuge(caller, (SPI_processed + 1) * sizeof(WbcHotkey));
+	*rows = MemoryContextAllocHuge(caller,
+								   (SPI_processed + 1) * sizeof(WbcHotkey));
 	for (uint64 i = 0; i < SPI_processed; i++)
 		if (take_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, now,
 					 &(*rows)[n]))

@@ -179,6 +179,7 @@ hotter_first(const void *a, const void *b)
 static void
 list_missing(void *arg)
 {
+	MemoryContext caller;
 	MemoryContext row_context;
 	WbcHotkey  *rows;
 	int			n;
@@ -191,7 +192,7 @@ list_missing(void *arg)
 	warmup.sources = MemoryContextAllocHuge(warmup.context, (n + 1) * sizeof(Source));
 	row_context = AllocSetContextCreate(CurrentMemoryContext,
 										"wbcache row", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(row_context);
+	caller = MemoryContextSwitchTo(row_context);
 	for (int i = 0; i < n; i++)
 	{
 		const WbcKey *key = &rows[i].use.key;
@@ -209,6 +210,7 @@ list_missing(void *arg)
 		missing->source = source_of(&route);
 		warmup.nkeys++;
 	}
+	MemoryContextSwitchTo(caller);
 	qsort(warmup.keys, warmup.nkeys, sizeof(Key), hotter_first);
 	warmup.nkeys = Min(warmup.nkeys, wbc_guc_hot_keys);
 }
