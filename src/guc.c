@@ -28,7 +28,7 @@ double		wbc_guc_odds_threshold = 10;
 char	   *wbc_guc_notify_channel = NULL;
 char	   *wbc_guc_databases = NULL;
 int			wbc_guc_hot_keys = 1000;
-int			wbc_guc_hot_keys_interval = 60;
+int			wbc_guc_hot_keys_interval = 60 * 1000;
 
 static bool
 check_databases(char **newval, void **extra, GucSource source)
@@ -109,8 +109,8 @@ define_hot_keys(void)
 							"Time between two looks at which keys are the hottest.",
 							"What has become hot since the last one is not known after a crash.",
 							&wbc_guc_hot_keys_interval,
-							60, 1, 600,
-							PGC_SIGHUP, GUC_UNIT_S,
+							60 * 1000, 1000, 10 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 }
 

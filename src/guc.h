@@ -22,7 +22,7 @@ extern double wbc_guc_odds_threshold;	/* percent */
 extern char *wbc_guc_notify_channel;	/* empty: none */
 extern char *wbc_guc_databases;
 extern int	wbc_guc_hot_keys;	/* in each database; 0: none */
-extern int	wbc_guc_hot_keys_interval;	/* s */
+extern int	wbc_guc_hot_keys_interval;	/* ms */
 
 extern void wbc_guc_define(void);
 extern List *wbc_guc_database_list(void);

@@ -146,7 +146,7 @@ look_at_piece(void *arg)
 TimestampTz
 wbc_hotkey_note(WbcHotkeys *state, TimestampTz now)
 {
-	int64		interval = wbc_guc_hot_keys_interval * USECS_PER_SEC;
+	int64		interval = (int64) wbc_guc_hot_keys_interval * 1000;
 	WbcError	error;
 
 	if (search.context == NULL && now < state->note_again_at &&

@@ -225,7 +225,7 @@ end(WbcHotkeys *state, WbcWarmupState how, TimestampTz now)
 {
 	state->state = how;
 	state->under_way = 0;
-	state->note_again_at = now + wbc_guc_hot_keys_interval * USECS_PER_SEC;
+	state->note_again_at = now + (int64) wbc_guc_hot_keys_interval * 1000;
 	wbc_hotkey_forget_warmup();
 	if (how == WBC_WARMUP_NONE)
 		return;
