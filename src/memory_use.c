@@ -67,7 +67,7 @@ wbc_memory_collect_uses(Oid dbid, uint32 *cursor, int ages, uint32 above,
 	uint32		b = *cursor;
 	int			n = 0;
 
-	*cursor = (b + 1) & (wbc_memory->nbuckets - 1);
+	*cursor = (b + 1) & (wbc_memory_nbuckets - 1);
 	LWLockAcquire(wbc_memory_lock(b), LW_SHARED);
 	for (int s = 0; s < SLOTS_PER_BUCKET; s++)
 	{
