@@ -1,4 +1,4 @@
-# Reads the lines of growth.sh and prints a table: sizes, the growth against the start, and the speed against that before.
+# Reads the lines of growth.sh and prints a table: sizes, the growth against the start, and the time of a read.
 # After median.awk.
 
 function value(name,    i, pair) {
@@ -12,7 +12,7 @@ function value(name,    i, pair) {
 
 BEGIN {
 	if (head)
-		print "| bytes | snapshot | refreshes | rows written | HOT | vacuums | MB at start | most | growth | reads/s at start | speed later | kept |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+		print "| bytes | snapshot | refreshes | rows written | HOT | vacuums | MB at start | most | growth | us a read at first | later (longest) | kept |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
 }
 
 { total = (value("size") + value("index")) / 1048576 }
@@ -21,20 +21,18 @@ total > most { most = total }
 
 $3 == "look" {
 	n++
-	reads[n] = value("reads")
-	speed[n] = 2 * value("reads") / (value("before") + value("after"))
+	us[n] = value("us")
 }
 
 $3 == "start" {
 	start = most = total
-	reads_first = median(reads, n)
-	first = median(speed, n)
+	first = median(us, n)
 	n = 0
 }
 
 $3 == "end" {
-	later = median(speed, n)	# and sorts
-	printf "| %d | %s | %d | %d | %.0f %% | %d | %.1f | %.1f | %.2f | %.0f | %.2f (lowest %.2f) | %d |\n", value("bytes"),
+	later = median(us, n)	# and sorts
+	printf "| %d | %s | %d | %d | %.0f %% | %d | %.1f | %.1f | %.2f | %.1f | %.1f (%.1f) | %d |\n", value("bytes"),
 		value("snapshot"), value("refreshes"), value("written"), 100 * value("hot") / value("written"), value("vacuums"),
-		start, most, most / start, reads_first, later / first, speed[1] / first, value("kept")
+		start, most, most / start, first, later, us[n], value("kept")
 }

@@ -19,3 +19,17 @@ BEGIN
     END LOOP;
   END LOOP;
 END $$;
+
+-- Microseconds a read takes: of three statements that of the middle.
+CREATE FUNCTION read_us(keys int) RETURNS numeric LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  started timestamptz;
+  us float8[];
+BEGIN
+  FOR i IN 1 .. 3 LOOP
+    started := clock_timestamp();
+    PERFORM count(wbcache.get('growth:' || 1 + floor(random() * keys)::int)) FROM generate_series(1, 20000);
+    us := us || extract(epoch FROM clock_timestamp() - started)::float8 * 1000000 / 20000;
+  END LOOP;
+  RETURN round((SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY u) FROM unnest(us) u)::numeric, 2);
+END $$;
