@@ -23,6 +23,7 @@ $session->run(<<"END");
 CREATE FUNCTION window_begin(at bigint) RETURNS void LANGUAGE c AS '$folder/unit';
 CREATE FUNCTION window_put(at bigint, count bigint) RETURNS boolean LANGUAGE c AS '$folder/unit';
 CREATE FUNCTION window_read(at bigint, count bigint) RETURNS bigint[] LANGUAGE c AS '$folder/unit';
+CREATE FUNCTION stat_window_at(endpoint name, at timestamptz) RETURNS bigint[] LANGUAGE c AS '$folder/unit';
 CREATE FUNCTION histogram_begin() RETURNS void LANGUAGE c AS '$folder/unit';
 CREATE FUNCTION histogram_add(ns bigint) RETURNS void LANGUAGE c AS '$folder/unit';
 CREATE FUNCTION histogram_percentile(fraction float8) RETURNS bigint[] LANGUAGE c AS '$folder/unit';
@@ -108,6 +109,31 @@ behaviour 'what begins anew is 0' => sub {
 	running(600, 10);
 	begin(1600);
 	is(window(5, 1605), '{5000000,5,10}', 'only what came since');
+};
+
+# The launcher takes the snapshots. Seen from five minutes later, what came before the last one is over.
+behaviour 'stat_window' => sub {
+	my $later = q{stat_window_at('given', clock_timestamp() + interval '5 min')};
+
+	$session->run(<<'END');
+CREATE EXTENSION wbcache;
+SELECT wbcache.create_endpoint('given', 'given:{x}', soft_ttl => '1 h');
+SELECT wbcache.create_endpoint('unused', 'unused:{x}');
+SELECT wbcache.set('given:1', '1');
+SELECT count(wbcache.get('given:1')) FROM generate_series(1, 30);
+SELECT wbcache.get('given:2'), wbcache.get('given:3');
+END
+	is($session->value(q{SELECT requests, hits, stale, errors, hit_rate_percent, stale_rate_percent, period BETWEEN '0' AND '1 min'
+		FROM wbcache.stat_window WHERE endpoint = 'given'}), '32|30|0|0|93.75|0.00|t', 'what there was');
+	is($session->value("SELECT ($later)[2]"), 30, 'before there is a snapshot of it');
+	ok(await_value($session, "SELECT ($later)[2]", 0), 'with one');
+	cmp_ok($session->value("SELECT ($later)[1]"), '>=', 300_000_000, 'the length');
+	$session->run(q{SELECT count(wbcache.get('given:1')) FROM generate_series(1, 5)});
+	is($session->value("SELECT ($later)[2]"), 5, 'what came since');
+	is($session->value(q{SELECT hits FROM wbcache.stat_window WHERE endpoint = 'given'}), 35, 'and now');
+	$session->run('SELECT wbcache.stat_reset()');
+	is($session->value(q{SELECT requests, hits, hit_rate_percent IS NULL, period < '1 min' FROM wbcache.stat_window WHERE endpoint = 'given'}),
+		'0|0|t|t', 'a reset begins anew');
 };
 
 behaviour 'buckets of durations' => sub {

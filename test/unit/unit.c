@@ -1,7 +1,8 @@
 /*
  * unit.c
  *	  src/window.c and src/histogram.c as SQL functions.  Times are microseconds,
- *	  durations nanoseconds.  The session has one window and one histogram.
+ *	  durations nanoseconds.  The session has one window and one histogram; and
+ *	  it can see the windows of wbcache as they would be at another time.
  */
 #include "postgres.h"
 
@@ -10,13 +11,17 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "metrics.h"
+#include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/timestamp.h"
 
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(window_begin);
 PG_FUNCTION_INFO_V1(window_put);
 PG_FUNCTION_INFO_V1(window_read);
+PG_FUNCTION_INFO_V1(stat_window_at);
 PG_FUNCTION_INFO_V1(histogram_begin);
 PG_FUNCTION_INFO_V1(histogram_add);
 PG_FUNCTION_INFO_V1(histogram_percentile);
@@ -66,6 +71,29 @@ window_read(PG_FUNCTION_ARGS)
 	out[1] = Int64GetDatum((int64) growth[0]);
 	out[2] = Int64GetDatum((int64) growth[WBC_WINDOW_COUNTERS - 1]);
 	PG_RETURN_ARRAYTYPE_P(construct_array(out, 3, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* stat_window_at(endpoint, now): length in microseconds, hits; NULL: no such endpoint. */
+Datum
+stat_window_at(PG_FUNCTION_ARGS)
+{
+	int			(*read) (Oid dbid, TimestampTz now, WbcEndpointStat *out);
+	WbcEndpointStat *stats = palloc(WBC_METRICS_ENDPOINTS * sizeof(WbcEndpointStat));
+	int			n;
+
+	read = load_external_function("wbcache", "wbc_metrics_read", true, NULL);
+	n = read(MyDatabaseId, PG_GETARG_TIMESTAMPTZ(1), stats);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		out[2];
+
+		if (strcmp(NameStr(stats[i].name), NameStr(*PG_GETARG_NAME(0))) != 0)
+			continue;
+		out[0] = Int64GetDatum(stats[i].period);
+		out[1] = Int64GetDatum((int64) stats[i].recent.hits);
+		PG_RETURN_ARRAYTYPE_P(construct_array(out, 2, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	}
+	PG_RETURN_NULL();
 }
 
 Datum
