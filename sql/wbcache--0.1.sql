@@ -261,7 +261,7 @@ CREATE UNLOGGED TABLE wbcache.entry (
 	epoch bigint NOT NULL,
 	stripes integer[] NOT NULL,
 	generations bigint[] NOT NULL,
-	PRIMARY KEY (key, role, loader)
+	PRIMARY KEY (key, role, loader) WITH (deduplicate_items = off)	-- see scan() in table.c
 ) WITH (fillfactor = 70,
 	autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500,
 	autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.5, vacuum_truncate = false,
@@ -492,6 +492,13 @@ CREATE FUNCTION wbcache.odds_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'wbcache_odds_changed';
 COMMENT ON FUNCTION wbcache.odds_changed() IS 'function of the triggers that watch_odds() makes';
 REVOKE ALL ON FUNCTION wbcache.odds_changed() FROM PUBLIC;
+
+-- Open to all: whoever updates a bound table evaluates it.
+CREATE FUNCTION wbcache.differ(VARIADIC "any") RETURNS boolean
+	LANGUAGE c IMMUTABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'wbcache_differ';
+COMMENT ON FUNCTION wbcache.differ("any") IS
+'Of pairs of an old and a new value, is one not the same to the last bit? NULL is the same as NULL. The condition of the triggers that bind_events() and watch_odds() make.';
 
 CREATE FUNCTION wbcache.bind_events(
 	relation regclass,

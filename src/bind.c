@@ -336,8 +336,8 @@ create_triggers(const Kind *kind, const Table *table, int n, char **columns,
 
 	initStringInfo(&condition);
 	for (int i = 0; i < n; i++)
-		appendStringInfo(&condition, "%sold.%s IS DISTINCT FROM new.%s",
-						 i > 0 ? " OR " : "", columns[i], columns[i]);
+		appendStringInfo(&condition, "%sold.%s, new.%s", i > 0 ? ", " : "",
+						 columns[i], columns[i]);
 	if (bound_table(kind, table, false) != NULL)
 		ereport(NOTICE,
 				(errmsg("table %s was bound already; its triggers are replaced",
@@ -347,8 +347,8 @@ create_triggers(const Kind *kind, const Table *table, int n, char **columns,
 				   psprintf("INSERT OR DELETE ON %s FOR EACH ROW", table->name),
 				   arguments);
 	create_trigger(kind, table, "_update",
-				   psprintf("UPDATE ON %s FOR EACH ROW WHEN (%s)", table->name,
-							condition.data),
+				   psprintf("UPDATE ON %s FOR EACH ROW WHEN (wbcache.differ(%s))",
+							table->name, condition.data),
 				   arguments);
 	create_trigger(kind, table, "_truncate",
 				   psprintf("TRUNCATE ON %s", table->name), arguments);

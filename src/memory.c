@@ -48,6 +48,7 @@ Bucket	   *wbc_memory_buckets;
 uint8	   *wbc_memory_dirty;
 LWLockPadded *wbc_memory_locks;
 dsa_area   *wbc_memory_area = NULL;
+uint32		wbc_memory_nbuckets;
 
 static void *dsa_place;
 
@@ -87,21 +88,20 @@ static void
 block_attach(void *place, LWLockPadded *piece_locks, bool found)
 {
 	char	   *at = place;
-	uint32		nbuckets = count_buckets();
 
 	wbc_memory = place;
+	wbc_memory_nbuckets = count_buckets();
 	wbc_memory_locks = piece_locks;
 	at += CACHELINEALIGN(sizeof(Memory));
 	wbc_memory_buckets = (Bucket *) at;
-	at += nbuckets * sizeof(Bucket);
+	at += wbc_memory_nbuckets * sizeof(Bucket);
 	wbc_memory_dirty = (uint8 *) at;
-	at += CACHELINEALIGN(nbuckets);
+	at += CACHELINEALIGN(wbc_memory_nbuckets);
 	dsa_place = at;
 
 	if (!found)
 	{
 		memset(place, 0, at - (char *) place);
-		wbc_memory->nbuckets = nbuckets;
 		wbc_memory->size = block_size();
 		wbc_memory->dsa_size = wbc_memory->size - (at - (char *) place);
 		pg_atomic_init_u32(&wbc_memory->clock_hand, 0);

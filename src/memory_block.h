@@ -37,7 +37,6 @@ StaticAssertDecl(sizeof(Bucket) == 64, "a bucket should fill a cache line");
 
 typedef struct Memory
 {
-	uint32		nbuckets;		/* a power of two; never changes */
 	int			dsa_tranche;	/* never changes */
 	Size		size;			/* of the whole block; never changes */
 	Size		dsa_size;		/* never changes */
@@ -58,6 +57,7 @@ extern uint8 *wbc_memory_dirty; /* a bit a slot, a byte a bucket; partition
 								 * lock */
 extern LWLockPadded *wbc_memory_locks;
 extern dsa_area *wbc_memory_area;	/* this process's attachment */
+extern uint32 wbc_memory_nbuckets;	/* a power of two; never changes */
 
 static inline LWLock *
 wbc_memory_lock(uint32 bucket)
@@ -68,7 +68,7 @@ wbc_memory_lock(uint32 bucket)
 static inline uint32
 wbc_memory_bucket_of(uint64 hash)
 {
-	return hash & (wbc_memory->nbuckets - 1);
+	return hash & (wbc_memory_nbuckets - 1);
 }
 
 static inline WbcEntry *
@@ -80,7 +80,7 @@ wbc_memory_entry_in(const Bucket *bucket, int s)
 static inline uint64
 wbc_memory_count_slots(void)
 {
-	return (uint64) wbc_memory->nbuckets * SLOTS_PER_BUCKET;
+	return (uint64) wbc_memory_nbuckets * SLOTS_PER_BUCKET;
 }
 
 /* Hold the partition lock in these. */

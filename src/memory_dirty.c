@@ -113,7 +113,7 @@ wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out, int max)
 			n += collect_bucket(*cursor, dbid, out + n);
 		for (int i = before; i < n; i++)
 			bytes += out[i].entry->size;
-		*cursor = (*cursor + 1) & (wbc_memory->nbuckets - 1);
+		*cursor = (*cursor + 1) & (wbc_memory_nbuckets - 1);
 		if (*cursor == 0)
 			break;
 	}

@@ -101,7 +101,7 @@ wbc_memory_can_spare_dirty(void)
 static Size
 evict_by_clock(Size wanted)
 {
-	uint64		rounds = 2 * (uint64) wbc_memory->nbuckets;
+	uint64		rounds = 2 * (uint64) wbc_memory_nbuckets;
 	Sweep		sweep = {.by_window = false};
 	Size		bytes = 0;
 	bool		spare = wbc_memory_can_spare_dirty();
@@ -110,7 +110,7 @@ evict_by_clock(Size wanted)
 	{
 		sweep.spare_dirty = spare && i < rounds;
 		bytes += sweep_bucket(pg_atomic_fetch_add_u32(&wbc_memory->clock_hand, 1) &
-							  (wbc_memory->nbuckets - 1), &sweep);
+							  (wbc_memory_nbuckets - 1), &sweep);
 	}
 	return bytes;
 }
@@ -126,7 +126,7 @@ evict_window(Size window)
 	sweep.from = pg_atomic_fetch_add_u64(&wbc_memory->window_hand, window) %
 		wbc_memory->dsa_size;
 	sweep.to = sweep.from + window;
-	for (uint32 b = 0; b < wbc_memory->nbuckets; b++)
+	for (uint32 b = 0; b < wbc_memory_nbuckets; b++)
 		(void) sweep_bucket(b, &sweep);
 }
 

@@ -96,8 +96,6 @@ void
 wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 {
 	begin_timing(read);
-	wbc_shmem_require();
-	wbc_memory_attach();
 	wbc_key_from_text(&read->key, key);
 	wbc_memory_prefetch(&read->key);
 	wbc_generation_prefetch(&read->key);

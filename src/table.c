@@ -252,7 +252,9 @@ scan(Relation table, Relation index, const WbcKey *key, WbcTableRow *row)
 	/*
 	 * While somebody's old snapshot keeps all versions of a row, the newest is
 	 * nearly always the last: tuples of one key are in the order of their place
-	 * in the table, which grows at its end then.
+	 * in the table, which grows at its end then.  The index must not be
+	 * deduplicated for that: a backward scan returns the tuples of a posting
+	 * list forward.
 	 */
 	found = index_getnext_slot(iscan, BackwardScanDirection, slot) &&
 		take_row(slot, row);

@@ -29,6 +29,7 @@
 #include "invalidate.h"
 #include "shmem.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -37,6 +38,7 @@
 #include "watch.h"
 #include "watched.h"
 
+PG_FUNCTION_INFO_V1(wbcache_differ);
 PG_FUNCTION_INFO_V1(wbcache_events_changed);
 PG_FUNCTION_INFO_V1(wbcache_odds_changed);
 
@@ -69,6 +71,83 @@ trigger_data(FunctionCallInfo fcinfo, const char *function)
 						function),
 				 errhint("Call wbcache.bind_events() or wbcache.watch_odds().")));
 	return data;
+}
+
+/* How the arguments of one call of differ() in a statement are passed. */
+typedef struct Pair
+{
+	int16		len;
+	bool		by_value;
+} Pair;
+
+/* Kept for the calls of one statement. */
+static const Pair *
+pairs_of(FunctionCallInfo fcinfo)
+{
+	FmgrInfo   *call = fcinfo->flinfo;
+	int			n = PG_NARGS() / 2;
+	Pair	   *pairs;
+
+	if (likely(call->fn_extra != NULL))
+		return call->fn_extra;
+
+	if (PG_NARGS() % 2 != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("wbcache.differ needs an even number of arguments"),
+				 errhint("Give pairs of an old and a new value.")));
+	pairs = MemoryContextAlloc(call->fn_mcxt, n * sizeof(Pair));
+	for (int i = 0; i < n; i++)
+	{
+		Oid			type = get_fn_expr_argtype(call, 2 * i);
+
+		if (!OidIsValid(type) || type != get_fn_expr_argtype(call, 2 * i + 1))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("arguments %d and %d of wbcache.differ are not of one type",
+							2 * i + 1, 2 * i + 2),
+					 errhint("Cast one to the type of the other.")));
+		get_typlenbyval(type, &pairs[i].len, &pairs[i].by_value);
+	}
+	call->fn_extra = pairs;
+	return pairs;
+}
+
+/* Values as they are stored are mostly alike to the byte, TOAST pointers too. */
+static inline bool
+is_same(Datum a, Datum b, const Pair *pair)
+{
+	if (pair->len == -1)
+	{
+		Size		size = VARSIZE_ANY(DatumGetPointer(a));
+
+		if (VARSIZE_ANY(DatumGetPointer(b)) == size &&
+			memcmp(DatumGetPointer(a), DatumGetPointer(b), size) == 0)
+			return true;
+	}
+	return datum_image_eq(a, b, pair->by_value, pair->len);
+}
+
+/*
+ * differ(old, new, old, new, ...): is a pair not the same to the last bit?  So
+ * no change is missed that an equality of the type hides, as that of letters'
+ * case.
+ */
+Datum
+wbcache_differ(PG_FUNCTION_ARGS)
+{
+	const Pair *pairs = pairs_of(fcinfo);
+
+	for (int i = 0; i < PG_NARGS(); i += 2)
+	{
+		if (PG_ARGISNULL(i) != PG_ARGISNULL(i + 1))
+			PG_RETURN_BOOL(true);
+		if (!PG_ARGISNULL(i) &&
+			!is_same(PG_GETARG_DATUM(i), PG_GETARG_DATUM(i + 1),
+					 &pairs[i / 2]))
+			PG_RETURN_BOOL(true);
+	}
+	PG_RETURN_BOOL(false);
 }
 
 /* The row before the change, or NULL. */

@@ -17,13 +17,18 @@
  * reported is that of the valid ones.
  *
  * The time runs from sending the request to having the last answer.  What was
- * stored is counted before it, and one key is looked at after it.  With
+ * stored is counted before it, and one key is looked at after it.  Between the
+ * count and the measurement another game is invalidated, on both sides: the
+ * count leaves the more in the processor's caches, the more keys there are.
+ * This program and both servers' processes are bound to one processor, since
+ * what the waking of a process costs depends on where it was last.  With
  * "none" for the socket Redis is left out.
  *
  * Prints a line of name=value pairs for each measurement.
  *
  *-------------------------------------------------------------------------
  */
+#include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,6 +42,9 @@
 /* Keys stored in a transaction, and deleted by a command. */
 #define STORED_AT_ONCE	1000
 #define DELETED_AT_ONCE	1000
+
+/* Invalidations of another game before the one that counts. */
+#define WARMING_UP		100
 
 #define VALUE	"{\"pad\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}"
 
@@ -74,6 +82,17 @@ report(const char *side, int keys, int round, double us)
 	fflush(stdout);
 }
 
+static void
+bind_to_processor(pid_t pid)
+{
+	cpu_set_t	one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (sched_setaffinity(pid, sizeof(one), &one) != 0)
+		die("could not bind process %d to a processor", (int) pid);
+}
+
 /* The only field of an answer, as a number. */
 static long
 ask_postgres(const char *statement, int n, const char *const *values)
@@ -95,12 +114,13 @@ connect_postgres(const char *conninfo)
 		{"store", "SELECT count(wbcache.set(key, '" VALUE "', lease => (wbcache.acquire(key)).lease))"
 		" FROM generate_series($1::int, $2::int) i, concat('tagged:bench:', i) key"},
 		{"there", "SELECT count(value) FROM generate_series(1, $1::int) i, wbcache.get(concat('tagged:bench:', i)) value"},
-		{"invalidate", "SELECT wbcache.invalidate_tag('game:bench')"},
+		{"invalidate", "SELECT wbcache.invalidate_tag($1)"},
 	};
 
 	conn = PQconnectdb(conninfo);
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("%s", PQerrorMessage(conn));
+	bind_to_processor(PQbackendPID(conn));
 	for (int i = 0; i < 3; i++)
 		PQclear(PQprepare(conn, statements[i][0], statements[i][1], 0, NULL));
 }
@@ -124,6 +144,8 @@ store_in_postgres(int keys)
 static void
 measure_postgres(int keys, int round)
 {
+	static const char *const other[] = {"game:other"};
+	static const char *const game[] = {"game:bench"};
 	char		all[12];
 	const char *values[] = {all};
 	double		started;
@@ -133,8 +155,10 @@ measure_postgres(int keys, int round)
 	snprintf(all, sizeof(all), "%d", keys);
 	store_in_postgres(keys);
 	there = ask_postgres("there", 1, values);
+	for (int i = 0; i < WARMING_UP; i++)
+		ask_postgres("invalidate", 1, other);
 	started = now_us();
-	ask_postgres("invalidate", 0, NULL);
+	ask_postgres("invalidate", 1, game);
 	ended = now_us();
 	if (there < keys / 2)
 		die("%ld of %d keys are in the cache", there, keys);
@@ -200,6 +224,19 @@ delete_members(const redisReply *members)
 		freeReplyObject(next_reply());
 }
 
+/* What the measurement does, with a SET of one. */
+static void
+warm_redis_up(void)
+{
+	for (int i = 0; i < WARMING_UP; i++)
+	{
+		freeReplyObject(checked(redisCommand(redis, "SET tagged:other 1")));
+		freeReplyObject(checked(redisCommand(redis, "SADD game:other tagged:other")));
+		freeReplyObject(checked(redisCommand(redis, "SMEMBERS game:other")));
+		freeReplyObject(checked(redisCommand(redis, "DEL tagged:other game:other")));
+	}
+}
+
 static void
 measure_redis(int keys, int round)
 {
@@ -210,6 +247,7 @@ measure_redis(int keys, int round)
 	double		ended;
 
 	store_in_redis(keys);
+	warm_redis_up();
 	started = now_us();
 	members = checked(redisCommand(redis, "SMEMBERS game:bench"));
 	delete_members(members);
@@ -223,6 +261,24 @@ measure_redis(int keys, int round)
 	report("redis", keys, round, ended - started);
 }
 
+static void
+connect_redis(const char *socket)
+{
+	redisReply *info;
+	const char *pid;
+
+	redis = redisConnectUnix(socket);
+	if (redis == NULL || redis->err)
+		die("could not connect to Redis");
+	freeReplyObject(checked(redisCommand(redis, "FLUSHALL")));
+	info = checked(redisCommand(redis, "INFO server"));
+	pid = strstr(info->str, "process_id:");
+	if (pid == NULL)
+		die("redis does not tell its process id");
+	bind_to_processor(atoi(pid + strlen("process_id:")));
+	freeReplyObject(info);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -233,12 +289,8 @@ main(int argc, char **argv)
 	keys = atoi(argv[1]);
 	connect_postgres(argv[3]);
 	if (strcmp(argv[4], "none") != 0)
-	{
-		redis = redisConnectUnix(argv[4]);
-		if (redis == NULL || redis->err)
-			die("could not connect to Redis");
-		freeReplyObject(checked(redisCommand(redis, "FLUSHALL")));
-	}
+		connect_redis(argv[4]);
+	bind_to_processor(0);
 	for (int round = 1; round <= atoi(argv[2]); round++)
 	{
 		measure_postgres(keys, round);

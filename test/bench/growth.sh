@@ -7,10 +7,10 @@
 #   BYTES="1000 5000"                sizes of values; what is above 2 kB goes to the table's TOAST
 #   SAMPLES=12                       looks at the speed and the size during each run
 #
-# A refresh is a call of wbcache.set(), which is written behind like any value that was fetched. The speed is that of one
-# client that reads keys by chance, while the refreshes go on, against that of SELECTs without a table a second later; this
-# ratio is compared with that of the first look. Memory holds about half
-# of the values, so that half of the reads go to the table. "kept" are the keys that have a value at the end: of two that
+# A refresh is a call of wbcache.set(), which is written behind like any value that was fetched. The speed is that of four
+# clients that read keys by chance, against that of SELECTs without a table just before and after; the ratio is compared with that
+# of the looks before the first refresh. The refreshes stand still meanwhile: so many times faster they would take most of the machine,
+# which at their real speed they don't. Memory holds about half of the values, so that half of the reads go to the table. "kept" are the keys that have a value at the end: of two that
 # share a stripe (one pair in a million) only the one that was set last has. The servers are private to this run and end
 # with it.
 # shellcheck source=test/lib/common.sh
@@ -76,9 +76,9 @@ growth_fill() {
   growth_psql -c "VACUUM ANALYZE wbcache.entry" -c "SELECT pg_stat_reset()" -o /dev/null
 }
 
-# growth_speed SCRIPT: one client for a second; its transactions a second.
+# growth_speed SCRIPT SECONDS: transactions a second of four clients; with one, most of the time is the waking of processes.
 growth_speed() {
-  growth_pgbench "$1" -c 1 -T 1 || wbc_fail "reading failed; see results/$1.log"
+  growth_pgbench "$1" -c 4 -j 2 -T "$2" || wbc_fail "reading failed; see results/$1.log"
   sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$WBC_WORK/results/$1.log"
 }
 
@@ -97,25 +97,29 @@ growth_snapshot_end() {
   growth_psql -o /dev/null -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(100000)' AND pid <> pg_backend_pid()"
 }
 
+# growth_look NAME: one line.
+growth_look() {
+  printf 'bytes=%s snapshot=%s look size=%s index=%s before=%s reads=%s after=%s\n' "$growth_bytes" "$1" $(growth_size) \
+    "$(growth_speed nothing 1)" "$(growth_speed read 2)" "$(growth_speed nothing 1)"
+}
+
 # growth_run NAME: a line for each look to results/growth.txt.
 growth_run() {
-  local seconds=$((MINUTES * 60 / SCALE)) every writer sample started
+  local every=$((MINUTES * 60 / SCALE / SAMPLES)) sample refreshes=0
   growth_fill
   [ "$1" = none ] || growth_snapshot_begin
-  printf 'bytes=%s snapshot=%s start size=%s index=%s\n' "$growth_bytes" "$1" $(growth_size)
-  started=$SECONDS
-  growth_pgbench refresh -c 2 -R $((RATE * SCALE)) -T "$seconds" &
-  writer=$!
-  every=$((seconds / (SAMPLES + 1)))
-  for ((sample = 0; sample < SAMPLES; sample++)); do
-    wbc_wait $((every + 1)) growth_time_has_come $((started + (sample + 1) * every))
-    printf 'bytes=%s snapshot=%s look size=%s index=%s reads=%s nothing=%s\n' "$growth_bytes" "$1" $(growth_size) \
-      "$(growth_speed read)" "$(growth_speed nothing)"
+  for ((sample = 0; sample < 3; sample++)); do
+    growth_look "$1"
   done
-  wait "$writer" || wbc_fail "the refreshes failed; see results/refresh.log"
-  growth_wait_until_written
+  printf 'bytes=%s snapshot=%s start size=%s index=%s\n' "$growth_bytes" "$1" $(growth_size)
+  for ((sample = 0; sample < SAMPLES; sample++)); do
+    growth_pgbench refresh -c 2 -R $((RATE * SCALE)) -T "$every" || wbc_fail "the refreshes failed; see results/refresh.log"
+    refreshes=$((refreshes + $(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$WBC_WORK/results/refresh.log")))
+    growth_wait_until_written
+    growth_look "$1"
+  done
   printf 'bytes=%s snapshot=%s end size=%s index=%s %s %s\n' "$growth_bytes" "$1" $(growth_size) "$(growth_counts)" \
-    "refreshes=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$WBC_WORK/results/refresh.log")"
+    "refreshes=$refreshes"
   [ "$1" = none ] || growth_snapshot_end
 }
 
@@ -129,10 +133,6 @@ growth_wait_until_written() {
   done
 }
 
-growth_time_has_come() {
-  [ "$SECONDS" -ge "$1" ]
-}
-
 growth_counts() {
   growth_psql -c "SELECT format('written=%s hot=%s vacuums=%s kept=%s', n_tup_upd + n_tup_ins, n_tup_hot_upd, autovacuum_count,
     (SELECT count(*) FROM wbcache.entry WHERE wbcache.entry_is_current(key, epoch, stripes, generations)))
@@ -142,7 +142,7 @@ growth_counts() {
 growth_head() {
   printf '\n%s keys, %s refreshes a second for %s minutes, %s times faster; %s, %s CPUs\n\n' \
     "$KEYS" "$RATE" "$MINUTES" "$SCALE" "$(postgres --version)" "$(nproc)"
-  awk -v head=1 -f "$WBC_TOP/test/bench/growth.awk" /dev/null
+  awk -v head=1 -f "$WBC_TOP/test/bench/median.awk" -f "$WBC_TOP/test/bench/growth.awk" /dev/null
 }
 
 growth_inside() {
@@ -155,7 +155,7 @@ growth_inside() {
     growth_start
     for each in none held; do
       growth_run "$each" >"$WBC_WORK/results/growth.txt"
-      awk -f "$WBC_TOP/test/bench/growth.awk" "$WBC_WORK/results/growth.txt"
+      awk -f "$WBC_TOP/test/bench/median.awk" -f "$WBC_TOP/test/bench/growth.awk" "$WBC_WORK/results/growth.txt"
     done
     wbc_instance_stop "$growth_instance"
   done

@@ -220,6 +220,16 @@ SELECT sports.change($$DROP TABLE sports.parted_nfl$$);
 SELECT sports.change($$TRUNCATE sports.parted$$);
 SELECT * FROM wbcache.events;
 
+-- What the condition of the triggers takes for a change: any that can be seen, and no other.
+SELECT wbcache.differ(1, 1, 'a'::text, 'a'::text, NULL::int, NULL::int) AS nothing,
+       wbcache.differ(1, 1, 'a'::text, 'b'::text) AS second,
+       wbcache.differ(NULL::int, 1) AS from_null,
+       wbcache.differ(1, NULL::int) AS to_null,
+       wbcache.differ(1.0, 1.00) AS digits,
+       wbcache.differ(repeat('x', 100000), repeat('x', 100000)) AS long;
+SELECT wbcache.differ(1);
+SELECT wbcache.differ(1, 1::bigint);
+
 SELECT wbcache.drop_endpoint(name) FROM wbcache.endpoint WHERE name LIKE 'w\_%' ORDER BY name;
 \set VERBOSITY terse
 SELECT wbcache.unbind_events('sports.parted');
