@@ -297,6 +297,26 @@ Errors: 55000 the library is not preloaded.';
 REVOKE ALL ON FUNCTION wbcache.entry_is_current(text, bigint, integer[], bigint[]) FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
+ * Hot keys: what is fetched again when the cache was lost
+ * --------------------------------------------------------------------------- */
+
+-- Logged, so that it survives a crash; not dumped, since it is no configuration. Updates change no indexed column and find
+-- room in their page, so that they are HOT.
+CREATE TABLE wbcache.hot_key (
+	key text COLLATE "C" PRIMARY KEY,
+	endpoint name NOT NULL,
+	uses bigint NOT NULL,
+	noted_at timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+REVOKE ALL ON TABLE wbcache.hot_key FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.hot_key TO pg_monitor;
+COMMENT ON TABLE wbcache.hot_key IS 'The keys that are used most, wbcache.hot_keys at most; no values. A loader compares it with memory every wbcache.hot_keys_interval, and fetches what is missing after a crash. It shows keys to whoever may read it.';
+COMMENT ON COLUMN wbcache.hot_key.key IS 'the key';
+COMMENT ON COLUMN wbcache.hot_key.endpoint IS 'endpoint of the key; when the key has another one, or none, the row goes';
+COMMENT ON COLUMN wbcache.hot_key.uses IS 'how often it was used; a use counts half after 11 minutes. Written again when it has doubled since';
+COMMENT ON COLUMN wbcache.hot_key.noted_at IS 'when that was written';
+
+/* ---------------------------------------------------------------------------
  * Writing.  All of it takes effect when the transaction commits, and not at
  * all when it doesn't.
  * --------------------------------------------------------------------------- */
@@ -991,6 +1011,13 @@ CREATE FUNCTION wbcache.invalidation_event_entries(
 	AS 'MODULE_PATHNAME', 'wbcache_invalidation_event_entries';
 COMMENT ON FUNCTION wbcache.invalidation_event_entries() IS 'the latest invalidations of this database, as the view invalidation_events shows them';
 
+CREATE FUNCTION wbcache.stat_warmup_counters(
+	OUT noted_at timestamptz, OUT state text, OUT wanted bigint, OUT back bigint,
+	OUT under_way bigint, OUT failed bigint, OUT started_at timestamptz, OUT ended_at timestamptz)
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_stat_warmup_counters';
+COMMENT ON FUNCTION wbcache.stat_warmup_counters() IS 'what has become of this database''s hot keys, as the view stat_warmup shows it';
+
 CREATE FUNCTION wbcache.stat_reset() RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_stat_reset';
@@ -1172,6 +1199,18 @@ COMMENT ON COLUMN wbcache.stat_sidebar.alerts IS 'refreshes that took longer tha
 COMMENT ON COLUMN wbcache.stat_sidebar.hits IS 'reads answered from the cache, stale ones included';
 COMMENT ON COLUMN wbcache.stat_sidebar.misses IS 'reads that waited for a load, or could not believe the cache';
 
+CREATE VIEW wbcache.stat_warmup AS
+	SELECT (SELECT count(*) FROM wbcache.hot_key) AS hot_keys, noted_at,
+		state, wanted, back, under_way, failed, started_at, ended_at,
+		coalesce(ended_at, clock_timestamp()) - started_at AS duration
+	FROM wbcache.stat_warmup_counters();
+COMMENT ON VIEW wbcache.stat_warmup IS 'the hot keys of this database, and how those were brought back that were missing at the server start';
+COMMENT ON COLUMN wbcache.stat_warmup.noted_at IS 'when these were last compared with memory; NULL: not since the server start';
+COMMENT ON COLUMN wbcache.stat_warmup.state IS 'waiting: no loader has looked yet; under way; none: nothing was missing; done; given up: none has come back for 10 minutes, or wbcache.hot_keys is 0';
+COMMENT ON COLUMN wbcache.stat_warmup.started_at IS 'when that began; NULL: nothing was missing';
+COMMENT ON COLUMN wbcache.stat_warmup.ended_at IS 'when it ended; NULL: not yet';
+COMMENT ON COLUMN wbcache.stat_warmup.duration IS 'how long it took, or takes until now';
+
 /*
  * What is counted, and Prometheus
  */
@@ -1217,21 +1256,21 @@ REVOKE ALL ON FUNCTION
 	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),
 	wbcache.stat_server_counters(), wbcache.stat_memory_counters(),
 	wbcache.stat_worker_entries(), wbcache.stat_invalidation_counters(),
-	wbcache.invalidation_event_entries()
+	wbcache.invalidation_event_entries(), wbcache.stat_warmup_counters()
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),
 	wbcache.stat_server_counters(), wbcache.stat_memory_counters(),
 	wbcache.stat_worker_entries(), wbcache.stat_invalidation_counters(),
-	wbcache.invalidation_event_entries()
+	wbcache.invalidation_event_entries(), wbcache.stat_warmup_counters()
 	TO pg_monitor;
 REVOKE ALL ON
 	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
 	wbcache.stat_memory, wbcache.stat_worker, wbcache.stat_invalidation,
-	wbcache.stat_sidebar, wbcache.invalidation_events
+	wbcache.stat_sidebar, wbcache.stat_warmup, wbcache.invalidation_events
 	FROM PUBLIC;
 GRANT SELECT ON
 	wbcache.stat_endpoint, wbcache.stat_coalescer, wbcache.stat_server,
 	wbcache.stat_memory, wbcache.stat_worker, wbcache.stat_invalidation,
-	wbcache.stat_sidebar, wbcache.invalidation_events
+	wbcache.stat_sidebar, wbcache.stat_warmup, wbcache.invalidation_events
 	TO pg_monitor;

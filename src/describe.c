@@ -16,6 +16,7 @@
 #include "describe.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "hotkey.h"
 #include "journal.h"
 #include "memory.h"
 #include "metrics.h"
@@ -62,6 +63,12 @@ static const WbcDescription descriptions[] = {
 
 #define X(name, text) {WBC_GROUP_SIDEBAR, #name, WBC_MEASURE_COUNTER, true, text},
 	WBC_SIDEBAR_COUNTERS(X)
+#undef X
+
+	{WBC_GROUP_WARMUP, "hot_keys", WBC_MEASURE_GAUGE, true,
+	"rows of wbcache.hot_key"},
+#define X(name, text) {WBC_GROUP_WARMUP, #name, WBC_MEASURE_GAUGE, true, text},
+	WBC_HOTKEY_GAUGES(X)
 #undef X
 
 #define X(name, text) {WBC_GROUP_MEMORY, #name, WBC_MEASURE_BYTES, true, text},

@@ -19,6 +19,7 @@
 	X(COALESCER, "coalescer", "stat_coalescer") \
 	X(INVALIDATION, "invalidation", "stat_invalidation") \
 	X(SIDEBAR, "sidebar", "stat_sidebar") \
+	X(WARMUP, "warmup", "stat_warmup") \
 	X(MEMORY, "memory", "stat_memory") \
 	X(WORKER, "worker", "stat_worker")
 

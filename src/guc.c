@@ -27,6 +27,8 @@ int			wbc_guc_alert_rate = 100;
 double		wbc_guc_odds_threshold = 10;
 char	   *wbc_guc_notify_channel = NULL;
 char	   *wbc_guc_databases = NULL;
+int			wbc_guc_hot_keys = 1000;
+int			wbc_guc_hot_keys_interval = 60 * 1000;
 
 static bool
 check_databases(char **newval, void **extra, GucSource source)
@@ -93,6 +95,26 @@ define_invalidation(void)
 }
 
 static void
+define_hot_keys(void)
+{
+	DefineCustomIntVariable("wbcache.hot_keys",
+							"Keys in each database that are fetched again, hottest first, when the cache was lost.",
+							"They are kept in the table wbcache.hot_key. 0: none.",
+							&wbc_guc_hot_keys,
+							1000, 0, WBC_HOT_KEYS_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.hot_keys_interval",
+							"Time between two looks at which keys are the hottest.",
+							"What has become hot since the last one is not known after a crash.",
+							&wbc_guc_hot_keys_interval,
+							60 * 1000, 1000, 10 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+static void
 define_sizes(void)
 {
 	DefineCustomIntVariable("wbcache.memory_size",
@@ -154,6 +176,7 @@ wbc_guc_define(void)
 							NULL, NULL, NULL);
 
 	define_invalidation();
+	define_hot_keys();
 	MarkGUCPrefixReserved("wbcache");
 }
 

@@ -5,7 +5,7 @@
  *
  * Layer 5.  One loop: a flight for an SQL loader, if there is one; else a batch
  * of what the table tier has to get; else a look at the tasks, which run in
- * processes of their own; else sleep on the latch.  What users wait
+ * processes of their own, and at the hot keys; else sleep on the latch.  What users wait
  * for always goes first, except that a batch is written before each flight
  * while values come faster than that, and memory would lose them.
  *
@@ -22,6 +22,7 @@
 
 #include "compat.h"
 #include "flight.h"
+#include "hotkey.h"
 #include "load.h"
 #include "loader.h"
 #include "memory.h"
@@ -147,6 +148,7 @@ wbc_loader_main(Datum arg)
 		TimestampTz next;
 		TimestampTz next_push;
 		TimestampTz next_task;
+		TimestampTz next_hot;
 
 		CHECK_FOR_INTERRUPTS();
 		if (ShutdownRequestPending)
@@ -169,10 +171,12 @@ wbc_loader_main(Datum arg)
 			continue;
 		vacuum_if_due();
 		wbc_task_clock_run(now, &next_task);
+		wbc_hotkey_run(now, &next_hot);
+		next = Min(Min(next, next_hot), Min(next_task, next_push));
 
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 time_to_sleep(now, Min(next, Min(next_task, next_push))),
+						 time_to_sleep(now, next),
 						 wbc_compat_wait_event("WbcacheLoader"));
 		ResetLatch(MyLatch);
 	}

@@ -24,7 +24,7 @@
  * unless the caller sees to the unpin.
  *
  * Making room is the business of memory_room.c, what is dirty that of
- * memory_dirty.c.
+ * memory_dirty.c, which entries are used most that of memory_use.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -187,7 +187,7 @@ wbc_memory_entry(dsa_pointer pointer)
 void
 wbc_memory_pin(dsa_pointer pointer)
 {
-	(void) pg_atomic_fetch_add_u32(&wbc_memory_entry(pointer)->refs, 1);
+	(void) pg_atomic_fetch_add_u64(&wbc_memory_entry(pointer)->refs, 1);
 }
 
 /*
@@ -199,7 +199,7 @@ wbc_memory_unpin(dsa_pointer pointer)
 	WbcEntry   *entry = wbc_memory_entry(pointer);
 	uint32		size = entry->size;
 
-	if (pg_atomic_sub_fetch_u32(&entry->refs, 1) == 0)
+	if (PINS_OF(pg_atomic_sub_fetch_u64(&entry->refs, 1)) == 0)
 	{
 		dsa_free(wbc_memory_area, pointer);
 		(void) pg_atomic_fetch_sub_u64(&wbc_memory->used, size);
@@ -300,7 +300,7 @@ wbc_memory_find(const WbcKey *key, WbcFound *found)
 	{
 		found->pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
 		found->entry = wbc_memory_entry(found->pointer);
-		(void) pg_atomic_fetch_add_u32(&found->entry->refs, 1);
+		(void) pg_atomic_fetch_add_u64(&found->entry->refs, ONE_USE + 1);
 	}
 	LWLockRelease(lock);
 
@@ -334,7 +334,7 @@ fill_entry(WbcEntry *entry, Size size, const WbcEntryParts *parts)
 	const WbcKey *key = parts->key;
 	const WbcStamp *stamp = parts->stamp;
 
-	pg_atomic_init_u32(&entry->refs, 1);
+	pg_atomic_init_u64(&entry->refs, ONE_USE + 1);
 	pg_atomic_init_u32(&entry->used, 1);
 	pg_atomic_init_u64(&entry->refresh_at, 0);
 	pg_atomic_init_u64(&entry->hard_expires_at, parts->hard_expires_at);
@@ -413,6 +413,17 @@ choose_slot(uint32 b)
 	}
 }
 
+/*
+ * The key's new entry has been used as often as the one it replaces.
+ */
+static void
+inherit_uses(WbcEntry *entry, const WbcEntry *from)
+{
+	uint64		refs = pg_atomic_read_u64(&unconstify(WbcEntry *, from)->refs);
+
+	(void) pg_atomic_fetch_add_u64(&entry->refs, USES_OF(refs) * ONE_USE);
+}
+
 static void
 put_in_slot(uint32 b, int s, dsa_pointer pointer, bool dirty)
 {
@@ -458,6 +469,8 @@ wbc_memory_store(dsa_pointer pointer, bool dirty)
 			s = choose_slot(b);
 			evicted = wbc_memory_buckets[b].unit[s] != 0;
 		}
+		else
+			inherit_uses(entry, wbc_memory_entry_in(&wbc_memory_buckets[b], s));
 		old = wbc_memory_clear_slot(b, s);
 		put_in_slot(b, s, pointer, dirty);
 	}

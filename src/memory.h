@@ -23,14 +23,15 @@ typedef enum WbcEntryKind
 
 /*
  * An entry as it lies in the DSA area.  But for the fields marked so it never
- * changes once built; whoever has it pinned may read it without a lock.  Behind
+ * changes once built; whoever has it pinned may read it without a lock.  A read
+ * counts its use and pins the entry by one atomic add: see memory_use.c.  Behind
  * the struct follow, in this order: seen[nstripes], stripe[nstripes], key, ETag,
  * Last-Modified, value.
  */
 typedef struct WbcEntry
 {
-	pg_atomic_uint32 refs;		/* changes: pins, the slot's own included */
-	pg_atomic_uint32 used;		/* changes: since the clock last came by */
+	pg_atomic_uint64 refs;		/* changes: uses (upper half), and pins, the
+								 * slot's own included */
 	pg_atomic_uint64 refresh_at;	/* changes: no refresh is due before */
 	pg_atomic_uint64 hard_expires_at;	/* changes: when a refresh fails */
 	TimestampTz soft_expires_at;
@@ -45,6 +46,7 @@ typedef struct WbcEntry
 	uint8		etag_len;
 	uint8		modified_len;
 	uint32		size;			/* of the whole allocation */
+	pg_atomic_uint32 used;		/* changes: since the clock last came by */
 	uint64		hash;			/* of the key */
 	TimestampTz fetch_started;
 	int64		fetch_us;		/* how long the fetch took */
@@ -137,6 +139,16 @@ wbc_entry_refresh_at(const WbcEntry *entry)
 										 &entry->refresh_at));
 }
 
+/* How often an entry was used. */
+typedef struct WbcUse
+{
+	uint32		uses;			/* those long ago count less */
+	WbcKey		key;
+} WbcUse;
+
+/* Most of them in one bucket. */
+#define WBC_USES_MAX	8
+
 /* X(name, description): what there is, in bytes; in entries; what has happened */
 #define WBC_MEMORY_BYTES(X) \
 	X(size, "bytes of shared memory (wbcache.memory_size), index included") \
@@ -185,6 +197,11 @@ extern int	wbc_memory_collect_dirty(Oid dbid, uint32 *cursor, WbcFound *out,
 									 int max);
 extern void wbc_memory_mark_clean(const WbcEntry *entry,
 								  TimestampTz hard_expires_at);
+
+/* for the hot keys */
+extern uint32 wbc_memory_aged(uint32 uses, int64 ages);
+extern int	wbc_memory_collect_uses(Oid dbid, uint32 *cursor, int ages,
+									uint32 above, WbcUse *out);
 
 extern void wbc_memory_info(WbcMemoryInfo *info);
 

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * memory_block.h
- *	  What memory.c, memory_dirty.c and memory_room.c share, and nobody else may include.
+ *	  What memory.c, memory_dirty.c, memory_room.c and memory_use.c share, and
+ *	  nobody else may include.
  *	  The lock protocol is in memory.c.
  *
  *-------------------------------------------------------------------------
@@ -89,6 +90,11 @@ wbc_memory_is_dirty(uint32 b, int s)
 {
 	return (wbc_memory_dirty[b] & (1 << s)) != 0;
 }
+
+/* See memory_use.c. */
+#define ONE_USE			(UINT64CONST(1) << 32)
+#define USES_OF(refs)	((uint32) ((refs) >> 32))
+#define PINS_OF(refs)	((uint32) (refs))
 
 extern int	wbc_memory_find_slot(const Bucket *bucket, const WbcKey *key);
 extern dsa_pointer wbc_memory_clear_slot(uint32 b, int s);

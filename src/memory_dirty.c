@@ -81,7 +81,7 @@ collect_bucket(uint32 b, Oid dbid, WbcFound *out)
 		entry = wbc_memory_entry_in(&wbc_memory_buckets[b], s);
 		if (entry->dbid != dbid)
 			continue;
-		(void) pg_atomic_fetch_add_u32(&entry->refs, 1);
+		(void) pg_atomic_fetch_add_u64(&entry->refs, 1);
 		out[n].entry = entry;
 		out[n].pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
 		n++;

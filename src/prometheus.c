@@ -48,6 +48,8 @@ static const Source sources[WBC_GROUPS] = {
 	"SELECT pg_catalog.current_database() AS datname, * FROM wbcache.stat_invalidation"},
 	[WBC_GROUP_SIDEBAR] = {{"datname"},
 	"SELECT pg_catalog.current_database() AS datname, fallbacks FROM wbcache.stat_endpoint_counters() WHERE endpoint = 'sidebar'"},
+	[WBC_GROUP_WARMUP] = {{"datname"},
+	"SELECT pg_catalog.current_database() AS datname, * FROM wbcache.stat_warmup"},
 	[WBC_GROUP_MEMORY] = {{NULL},
 	"SELECT * FROM wbcache.stat_memory"},
 	[WBC_GROUP_WORKER] = {{"datname", "kind"},

@@ -28,6 +28,7 @@
  *				refresh.c		from a fetch's end to all who want its result
  *				writeback.c		what the loaders do for the table tier
  *				push.c			what they tell others of invalidations
+ *				hotkey.c		the hottest keys: noted, and fetched again after a crash
  *				invalidate.c	what is invalidated together
  *				invalidate_sql.c	SQL: invalidate and its like
  *				write.c			SQL: set, delete, clear
@@ -93,6 +94,7 @@
 #include "generation.h"
 #include "glob.h"
 #include "guc.h"
+#include "hotkey.h"
 #include "journal.h"
 #include "launcher.h"
 #include "memory.h"
@@ -147,6 +149,7 @@ claim_shared_memory(void)
 	wbc_flight_register();
 	wbc_upstream_register();
 	wbc_worker_register();
+	wbc_hotkey_register();
 	wbc_shmem_install_hooks();
 }
 

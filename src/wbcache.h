@@ -30,6 +30,9 @@
 /* Most loader processes a database may have. */
 #define WBC_LOADERS_MAX		16
 
+/* Most keys of a database that are fetched again after a crash. */
+#define WBC_HOT_KEYS_MAX	10000
+
 /* Longest ETag and Last-Modified that are kept; longer ones are dropped. */
 #define WBC_VALIDATOR_MAX	255
 

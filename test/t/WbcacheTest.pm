@@ -69,7 +69,8 @@ sub await_value
 	return 0;
 }
 
-# An instance, UTF-8 and locale C, with the library preloaded. Options: conf (lines), databases (that have a fetcher;
+# An instance, UTF-8 and locale C, with the library preloaded, and without hot keys: what is fetched after a restart, and
+# written once a minute, must not depend on how long a test takes. Options: conf (lines), databases (that have a fetcher;
 # default postgres), init (parameters of Cluster's init), and start => 0.
 sub start_instance
 {
@@ -82,6 +83,7 @@ sub start_instance
 shared_preload_libraries = 'wbcache'
 max_worker_processes = 32
 wbcache.databases = '$databases'
+wbcache.hot_keys = 0
 max_connections = 40
 log_statement = none
 autovacuum = off
