@@ -1071,11 +1071,11 @@ COMMENT ON COLUMN wbcache.stat_window.stale_rate_percent IS 'stale serves among 
 
 CREATE VIEW wbcache.stat_latency AS
 	SELECT endpoint, operation, count,
-		round((1000 * sum / nullif(count, 0))::numeric, 4) AS average_ms,
-		round((1000 * p50)::numeric, 4) AS p50_ms,
-		round((1000 * p95)::numeric, 4) AS p95_ms,
-		round((1000 * p99)::numeric, 4) AS p99_ms,
-		round((1000 * max)::numeric, 4) AS max_ms
+		round((1000 * sum / nullif(count, 0))::numeric, 5) AS average_ms,
+		round((1000 * p50)::numeric, 5) AS p50_ms,
+		round((1000 * p95)::numeric, 5) AS p95_ms,
+		round((1000 * p99)::numeric, 5) AS p99_ms,
+		round((1000 * max)::numeric, 5) AS max_ms
 	FROM wbcache.stat_latency_histograms();
 COMMENT ON VIEW wbcache.stat_latency IS 'how long the operations of each endpoint of this database took, since the server start or stat_reset(); an operation that there was none of has no row';
 COMMENT ON COLUMN wbcache.stat_latency.endpoint IS 'name of the endpoint';

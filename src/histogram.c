@@ -8,8 +8,8 @@
  * one that is above its maximum.  How many there are is the sum of the buckets
  * of the copy: it can't disagree with them.
  *
- * Bounds are 1, 2 and 5 times the powers of ten, from half a microsecond to
- * 50 seconds: a percentile, which is interpolated in its bucket, is at most
+ * Bounds are 1, 2 and 5 times the powers of ten, from a tenth of a microsecond
+ * to 50 seconds: a percentile, which is interpolated in its bucket, is at most
  * 2.5 times off.
  *
  *-------------------------------------------------------------------------
@@ -19,7 +19,7 @@
 #include "histogram.h"
 
 static const uint64 bounds[WBC_HISTOGRAM_BOUNDS] = {
-	500,
+	100, 200, 500,
 	1000, 2000, 5000,
 	10000, 20000, 50000,
 	100000, 200000, 500000,

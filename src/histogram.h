@@ -12,7 +12,7 @@
 #include "wbcache.h"
 
 /* Upper bounds of buckets; one more bucket is for what is above the last. */
-#define WBC_HISTOGRAM_BOUNDS	25
+#define WBC_HISTOGRAM_BOUNDS	27
 #define WBC_HISTOGRAM_BUCKETS	(WBC_HISTOGRAM_BOUNDS + 1)
 
 /* Shared; durations in nanoseconds. */

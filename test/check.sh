@@ -41,11 +41,10 @@ main() {
   done
   [ "$#" -gt 0 ] || set -- "${PARTS[@]}"
   wbc_packages_ensure build check
-  case " $* " in
-    *" tap "*) wbc_programs_ensure ;;
-  esac
   wbc_workspace_create check
-  wbc_programs_copy
+  case " $* " in
+    *" tap "*) wbc_programs_ensure; wbc_programs_copy ;;
+  esac
   wbc_workspace_enter test/check.sh "$@" || broken=1
   counts=$(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' "$WBC_WORK/counts" 2>/dev/null) || counts="0 0"
   passed=${counts% *} failed=${counts#* }

@@ -76,7 +76,7 @@ behaviour 'histograms' => sub {
 	is($value->{"wbcache_latency_seconds_bucket{$labels,le=\"0.1\",operation=\"fetch\"}"}, 0, 'none was faster than the upstream');
 	is($value->{"wbcache_latency_seconds_bucket{$labels,le=\"50\",operation=\"fetch\"}"}, 2, 'none was slow');
 	cmp_ok($value->{"wbcache_latency_seconds_sum{$labels,operation=\"fetch\"}"}, '>=', 0.24, 'sum, in seconds');
-	is(scalar(grep { /^wbcache_latency_seconds_bucket\{\Q$labels\E,le="[^"]*",operation="hit"\}$/ } keys %$value), 26, 'buckets');
+	is(scalar(grep { /^wbcache_latency_seconds_bucket\{\Q$labels\E,le="[^"]*",operation="hit"\}$/ } keys %$value), 28, 'buckets');
 	cmp_ok($value->{'wbcache_coalescer_wait_seconds_total{}'}, '>=', 0.36, 'waits, in seconds');
 	cmp_ok($value->{'wbcache_coalescer_wait_seconds_total{}'}, '<', 60, 'and in no other unit');
 };
