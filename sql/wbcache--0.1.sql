@@ -628,7 +628,7 @@ CREATE FUNCTION wbcache.schedule_task(
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_schedule_task';
 COMMENT ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) IS
-'Has a function or procedure without arguments run now and then, the first time when the transaction has committed. It runs in a process of its own, as the current role, which must be able to log in, with the settings of that role; a procedure may commit. Two runs of a task never overlap. A run that fails or is interrupted is tried again after 10 s, 20 s, 40 s and so on, up to 5 minutes or its interval. At most 4 tasks of a database run at a time, others wait.
+'Has a function or procedure without arguments run now and then, the first time when the transaction has committed. It runs in a process of its own, as the current role, which must be able to log in, with the settings of that role; a procedure may commit. Two runs of a task never overlap. A run fails by an error, or, to keep what it has written, by returning a text that begins with ''failed: ''. One that has failed or was interrupted is tried again after 10 s, 20 s, 40 s and so on, up to 5 minutes or its interval. At most 4 tasks of a database run at a time, others wait.
 name: a task of this name that the role owns is replaced. every: from the start of a run to the start of the next one, 1 second to 366 days. function: e.g. ''public.refresh()''. timeout: how long a run may take (10 min), 1 ms to 1 day. NULL: does nothing.
 Errors: 22023 name is empty, every or timeout is out of range; 42883 no such function; 42P13 it takes arguments; 42501 no EXECUTE, or a task of that name belongs to another role; 28000 the role can not log in.';
 REVOKE ALL ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) FROM PUBLIC;
@@ -770,16 +770,15 @@ AS $$
 DECLARE
 	query CONSTANT text := $q$
 		SELECT json_build_object('source', $3, 'made_at', now(), 'sports',
-			coalesce(json_agg(json_build_object('sport_id', nullif(s.sport_id, ''), 'sport_name', s.sport_name,
-				'games', s.games, 'live_games', s.live_games, 'next_start', s.next_start,
-				'priority', s.priority, 'leagues', s.leagues)
+			coalesce(json_agg((SELECT shown FROM (SELECT nullif(s.sport_id, '') AS sport_id, s.sport_name,
+					s.games, s.live_games, s.next_start, s.priority, s.leagues) shown)
 				ORDER BY s.priority DESC, s.sport_name, s.sport_id), '[]'))
 		FROM (
 			SELECT l.sport_id, min(l.sport_name) AS sport_name, sum(l.games) AS games, sum(l.live_games) AS live_games,
 				min(l.next_start) AS next_start,
 				wbcache.sidebar_priority(sum(l.live_games)::bigint, min(l.next_start), max(l.weight), now()) AS priority,
-				json_agg(json_build_object('league_id', nullif(l.league_id, ''), 'league_name', l.league_name,
-					'games', l.games, 'live_games', l.live_games, 'next_start', l.next_start, 'priority', l.priority)
+				json_agg((SELECT shown FROM (SELECT nullif(l.league_id, '') AS league_id, l.league_name,
+						l.games, l.live_games, l.next_start, l.priority) shown)
 					ORDER BY l.priority DESC, l.league_name, l.league_id) AS leagues
 			FROM (
 				SELECT d.sport_id, d.sport_name, d.league_id, d.league_name, d.games, d.live_games, d.next_start, w.weight,

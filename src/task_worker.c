@@ -46,6 +46,9 @@
 /* Longest text that is kept of what a function returns, in bytes. */
 #define DETAIL_MAX	1000
 
+/* What a function returns that has failed, and keeps what it has written. */
+#define FAILED_PREFIX	"failed: "
+
 /* How long the writing of a row may wait for whoever has it locked. */
 #define LOCK_TIMEOUT	"60s"
 
@@ -175,6 +178,33 @@ statement_of(const char *signature)
 					"CALL" : "SELECT", signature);
 }
 
+static void
+fail(Run *run, int sqlstate, char *detail)
+{
+	run->result = WBC_TASK_FAILED;
+	run->detail = detail;
+	ereport(LOG,
+			(errcode(sqlstate),
+			 errmsg("task \"%s\" failed: %s",
+					NameStr(run->order->name), detail)));
+}
+
+/*
+ * The function has returned, and its transaction has committed.
+ */
+static void
+take_result(Run *run, char *text)
+{
+	if (text != NULL &&
+		strncmp(text, FAILED_PREFIX, strlen(FAILED_PREFIX)) == 0)
+		fail(run, WBC_ERRCODE_TASK_FAILED, text + strlen(FAILED_PREFIX));
+	else
+	{
+		run->result = WBC_TASK_SUCCEEDED;
+		run->detail = text;
+	}
+}
+
 /*
  * Calls the function within its time; fills in what has come of it.
  */
@@ -203,10 +233,9 @@ call(Run *run)
 		pgstat_report_activity(STATE_RUNNING, statement);
 		enable_timeout_after(STATEMENT_TIMEOUT, Max(run->timeout / 1000, 1));
 		wbc_statement_run(statement, &first.receiver);
-		run->detail = first.text;
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		CommitTransactionCommand();
-		run->result = WBC_TASK_SUCCEEDED;
+		take_result(run, first.text);
 	}
 	PG_CATCH();
 	{
@@ -214,12 +243,7 @@ call(Run *run)
 		MemoryContextSwitchTo(TopMemoryContext);
 		wbc_error_catch(&error);
 		AbortCurrentTransaction();
-		run->result = WBC_TASK_FAILED;
-		run->detail = pstrdup(error.message);
-		ereport(LOG,
-				(errcode(error.sqlstate),
-				 errmsg("task \"%s\" failed: %s",
-						NameStr(run->order->name), error.message)));
+		fail(run, error.sqlstate, pstrdup(error.message));
 	}
 	PG_END_TRY();
 

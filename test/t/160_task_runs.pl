@@ -118,6 +118,15 @@ behaviour 'a task that fails is tried again with a growing delay' => sub {
 	$session->run(q{SELECT wbcache.unschedule_task('failing')});
 };
 
+behaviour 'a task that says it failed keeps what it has written' => sub {
+	$session->run(q{CREATE TABLE test.written (at timestamptz);
+		CREATE FUNCTION test.partly() RETURNS text LANGUAGE sql AS $$INSERT INTO test.written VALUES (now()); SELECT 'failed: half of it'$$});
+	$session->run(q{SELECT wbcache.schedule_task('partly', '1 h', 'test.partly()')});
+	task_is('last_result, last_detail, failures', 'failed|half of it|1', 'result and detail', 'partly');
+	is($session->value('SELECT count(*) FROM test.written'), 1, 'what it has written');
+	$session->run(q{SELECT wbcache.unschedule_task('partly')});
+};
+
 behaviour 'a run that takes too long fails' => sub {
 	$session->run('SELECT pg_advisory_lock(1)');
 	like($session->error(q{SELECT wbcache.schedule_task('slow', '1 h', 'test.waiting()', '200 ms')}), qr/^$/, 'scheduled');
