@@ -67,7 +67,7 @@ endif
 
 EXTENSION = wbcache
 MODULE_big = wbcache
-DATA = $(wildcard sql/wbcache--*.sql)
+DATA = $(wildcard sql/wbcache--*.sql) $(wildcard monitoring/*)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 EXTRA_CLEAN = tmp_check
 

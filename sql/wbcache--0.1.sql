@@ -935,8 +935,28 @@ CREATE FUNCTION wbcache.stat_endpoint_counters(
 	AS 'MODULE_PATHNAME', 'wbcache_stat_endpoint_counters';
 COMMENT ON FUNCTION wbcache.stat_endpoint_counters() IS 'counters of this database''s endpoints, as the views stat_endpoint and stat_sidebar show them';
 
+CREATE FUNCTION wbcache.stat_window_counters(
+	OUT endpoint name, OUT period interval,
+	OUT hits bigint, OUT stale bigint, OUT misses bigint, OUT collapsed bigint,
+	OUT bypasses bigint, OUT errors bigint,
+	OUT refresh_successes bigint, OUT refresh_failures bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_stat_window_counters';
+COMMENT ON FUNCTION wbcache.stat_window_counters() IS 'how much the counters of this database''s endpoints have grown within a period, as the view stat_window shows it';
+
+CREATE FUNCTION wbcache.stat_latency_histograms(
+	OUT endpoint name, OUT operation text, OUT count bigint, OUT sum float8,
+	OUT p50 float8, OUT p95 float8, OUT p99 float8, OUT max float8,
+	OUT bounds float8[], OUT buckets bigint[])
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'wbcache_stat_latency_histograms';
+COMMENT ON FUNCTION wbcache.stat_latency_histograms() IS
+'Durations of the operations of this database''s endpoints, in seconds; stat_latency shows them in milliseconds. buckets: how many took no longer than the element of bounds of the same index; those above the last one are in count only.';
+
 CREATE FUNCTION wbcache.stat_coalescer_counters(
-	OUT total_requests bigint, OUT coalesced_requests bigint,
+	OUT new_requests bigint, OUT coalesced_requests bigint,
 	OUT upstream_calls bigint, OUT waits bigint, OUT wait_us bigint,
 	OUT waiters bigint, OUT max_concurrent_waiters bigint, OUT pending_keys bigint)
 	RETURNS SETOF record
@@ -1001,7 +1021,7 @@ CREATE FUNCTION wbcache.stat_reset() RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_stat_reset';
 COMMENT ON FUNCTION wbcache.stat_reset() IS
-'Sets the counters of this database''s endpoints, servers and invalidations, and those of the coalescer, to zero. Not open to PUBLIC.
+'Sets the counters of this database''s endpoints, servers and invalidations, and those of the coalescer, to zero, and begins windows and durations anew. What is in progress stays: it counts when it ends. Not open to PUBLIC.
 Errors: 55000 the library is not preloaded.';
 REVOKE ALL ON FUNCTION wbcache.stat_reset() FROM PUBLIC;
 
@@ -1021,31 +1041,62 @@ CREATE VIEW wbcache.stat_endpoint AS
 		LEFT JOIN wbcache.stat_endpoint_counters() c ON c.endpoint = e.name;
 COMMENT ON VIEW wbcache.stat_endpoint IS 'reads and refreshes of each endpoint of this database since the server start or stat_reset()';
 COMMENT ON COLUMN wbcache.stat_endpoint.endpoint IS 'name of the endpoint';
-COMMENT ON COLUMN wbcache.stat_endpoint.hits IS 'reads answered by a fresh value';
-COMMENT ON COLUMN wbcache.stat_endpoint.stale IS 'reads answered by a stale value while it was refreshed';
-COMMENT ON COLUMN wbcache.stat_endpoint.misses IS 'reads that started the flight they waited for';
-COMMENT ON COLUMN wbcache.stat_endpoint.collapsed IS 'reads that waited for a flight somebody else had started';
-COMMENT ON COLUMN wbcache.stat_endpoint.bypasses IS 'reads that could not believe the cache: an invalidation was being committed, or was their own';
-COMMENT ON COLUMN wbcache.stat_endpoint.errors IS 'reads that ended in an error';
-COMMENT ON COLUMN wbcache.stat_endpoint.refresh_successes IS 'fetches that brought a value, 304 included';
-COMMENT ON COLUMN wbcache.stat_endpoint.refresh_failures IS 'fetches that failed';
 COMMENT ON COLUMN wbcache.stat_endpoint.hit_rate_percent IS 'hits and stale serves among all reads; NULL before the first';
 
+CREATE VIEW wbcache.stat_window AS
+	SELECT e.name AS endpoint, c.period,
+		coalesce(n.requests, 0) AS requests,
+		coalesce(c.hits, 0) AS hits,
+		coalesce(c.stale, 0) AS stale,
+		coalesce(c.errors, 0) AS errors,
+		coalesce(c.refresh_successes, 0) AS refresh_successes,
+		coalesce(c.refresh_failures, 0) AS refresh_failures,
+		round(100.0 * (c.hits + c.stale) / nullif(n.requests, 0), 2) AS hit_rate_percent,
+		round(100.0 * c.stale / nullif(n.requests, 0), 2) AS stale_rate_percent
+	FROM wbcache.endpoint e
+		LEFT JOIN wbcache.stat_window_counters() c ON c.endpoint = e.name
+		CROSS JOIN LATERAL (SELECT c.hits + c.stale + c.misses + c.collapsed + c.bypasses + c.errors) n (requests);
+COMMENT ON VIEW wbcache.stat_window IS 'reads and refreshes of each endpoint of this database within the last 5 minutes, or since the endpoint was first used, the server start or stat_reset(), if that is less';
+COMMENT ON COLUMN wbcache.stat_window.endpoint IS 'name of the endpoint';
+COMMENT ON COLUMN wbcache.stat_window.period IS 'how long the window is: 5 minutes and up to about 10 s, or less after a start; NULL: the endpoint was not used yet';
+COMMENT ON COLUMN wbcache.stat_window.requests IS 'reads: hits, stale, misses, collapsed, bypasses and errors';
+COMMENT ON COLUMN wbcache.stat_window.hits IS 'those answered by a fresh value';
+COMMENT ON COLUMN wbcache.stat_window.stale IS 'those answered by a stale value while it was refreshed';
+COMMENT ON COLUMN wbcache.stat_window.errors IS 'those that ended in an error';
+COMMENT ON COLUMN wbcache.stat_window.refresh_successes IS 'fetches that brought a value, 304 included';
+COMMENT ON COLUMN wbcache.stat_window.refresh_failures IS 'fetches that failed';
+COMMENT ON COLUMN wbcache.stat_window.hit_rate_percent IS 'hits and stale serves among all reads; NULL without any';
+COMMENT ON COLUMN wbcache.stat_window.stale_rate_percent IS 'stale serves among all reads; NULL without any';
+
+CREATE VIEW wbcache.stat_latency AS
+	SELECT endpoint, operation, count,
+		round((1000 * sum / nullif(count, 0))::numeric, 5) AS average_ms,
+		round((1000 * p50)::numeric, 5) AS p50_ms,
+		round((1000 * p95)::numeric, 5) AS p95_ms,
+		round((1000 * p99)::numeric, 5) AS p99_ms,
+		round((1000 * max)::numeric, 5) AS max_ms
+	FROM wbcache.stat_latency_histograms();
+COMMENT ON VIEW wbcache.stat_latency IS 'how long the operations of each endpoint of this database took, since the server start or stat_reset(); an operation that there was none of has no row';
+COMMENT ON COLUMN wbcache.stat_latency.endpoint IS 'name of the endpoint';
+COMMENT ON COLUMN wbcache.stat_latency.operation IS 'hit: a read answered by a fresh value; stale: by a stale one; wait: a read that waited for a flight, however that ended; fetch: a request to the upstream; load: a run of the loader; refresh: a flight, from the read that asked for it to its end, the time in queues included';
+COMMENT ON COLUMN wbcache.stat_latency.count IS 'how many were timed: of hits one in 16, of the others all';
+COMMENT ON COLUMN wbcache.stat_latency.average_ms IS 'their average, in milliseconds';
+COMMENT ON COLUMN wbcache.stat_latency.p50_ms IS 'what half of them did not pass, interpolated in a bucket; buckets end at 1, 2 and 5 times the powers of ten';
+COMMENT ON COLUMN wbcache.stat_latency.p95_ms IS 'what 95 % of them did not pass';
+COMMENT ON COLUMN wbcache.stat_latency.p99_ms IS 'what 99 % of them did not pass';
+COMMENT ON COLUMN wbcache.stat_latency.max_ms IS 'the longest one';
+
 CREATE VIEW wbcache.stat_coalescer AS
-	SELECT total_requests, coalesced_requests, upstream_calls,
-		round(100.0 * coalesced_requests / nullif(total_requests, 0), 2) AS hit_rate_percent,
+	SELECT new_requests + coalesced_requests AS total_requests, new_requests, coalesced_requests, upstream_calls,
+		round(100.0 * coalesced_requests / nullif(new_requests + coalesced_requests, 0), 2) AS hit_rate_percent,
+		waits, wait_us,
 		round(wait_us / 1000.0 / nullif(waits, 0), 3) AS avg_wait_time_ms,
 		waiters, max_concurrent_waiters, pending_keys
 	FROM wbcache.stat_coalescer_counters();
 COMMENT ON VIEW wbcache.stat_coalescer IS 'how many requests shared a fetch, over all databases, since the server start or stat_reset()';
-COMMENT ON COLUMN wbcache.stat_coalescer.total_requests IS 'requests for a flight: misses, and refreshes of stale values';
-COMMENT ON COLUMN wbcache.stat_coalescer.coalesced_requests IS 'requests that found a flight to join';
-COMMENT ON COLUMN wbcache.stat_coalescer.upstream_calls IS 'fetches that were started';
+COMMENT ON COLUMN wbcache.stat_coalescer.total_requests IS 'requests for a flight, new and coalesced: misses, and refreshes of stale values';
 COMMENT ON COLUMN wbcache.stat_coalescer.hit_rate_percent IS 'coalesced requests among all; NULL before the first';
 COMMENT ON COLUMN wbcache.stat_coalescer.avg_wait_time_ms IS 'average wait for a flight, in milliseconds; NULL before the first';
-COMMENT ON COLUMN wbcache.stat_coalescer.waiters IS 'reads that wait now';
-COMMENT ON COLUMN wbcache.stat_coalescer.max_concurrent_waiters IS 'most reads that waited at one time';
-COMMENT ON COLUMN wbcache.stat_coalescer.pending_keys IS 'flights that are queued or under way now';
 
 CREATE VIEW wbcache.stat_server AS
 	SELECT s.srvname AS server,
@@ -1067,17 +1118,7 @@ CREATE VIEW wbcache.stat_server AS
 COMMENT ON VIEW wbcache.stat_server IS 'state and requests of each upstream of this database since the server start or stat_reset()';
 COMMENT ON COLUMN wbcache.stat_server.server IS 'name of the foreign server';
 COMMENT ON COLUMN wbcache.stat_server.breaker_state IS 'closed: requests go; open: none goes before next_try; half-open: one probe is on its way';
-COMMENT ON COLUMN wbcache.stat_server.consecutive_failures IS 'failures since the last success';
 COMMENT ON COLUMN wbcache.stat_server.next_try IS 'when the breaker lets a probe go; NULL while it is closed';
-COMMENT ON COLUMN wbcache.stat_server.running IS 'requests in progress';
-COMMENT ON COLUMN wbcache.stat_server.requests IS 'requests sent';
-COMMENT ON COLUMN wbcache.stat_server.successes IS 'answers that brought a value';
-COMMENT ON COLUMN wbcache.stat_server.not_modified IS 'answers that said 304: the value was still good';
-COMMENT ON COLUMN wbcache.stat_server.failures IS 'requests that failed, whatever the reason';
-COMMENT ON COLUMN wbcache.stat_server.refused IS 'fetches refused by the open breaker';
-COMMENT ON COLUMN wbcache.stat_server.rate_limited IS 'fetches that waited for, or were refused by, the rate limit or a pause';
-COMMENT ON COLUMN wbcache.stat_server.rate_limit IS 'requests allowed in a window; NULL: no limit';
-COMMENT ON COLUMN wbcache.stat_server.rate_used IS 'requests sent in the current window';
 COMMENT ON COLUMN wbcache.stat_server.rate_window_ends IS 'when the current window ends; NULL: none is running';
 COMMENT ON COLUMN wbcache.stat_server.paused_until IS 'until when the upstream has asked for a pause (429, Retry-After); NULL: not now';
 COMMENT ON COLUMN wbcache.stat_server.last_error IS 'why the last failed request failed; no key, no secret';
@@ -1092,19 +1133,6 @@ CREATE VIEW wbcache.stat_invalidation AS
 	FROM wbcache.stat_invalidation_counters();
 COMMENT ON VIEW wbcache.stat_invalidation IS 'invalidations committed in this database since the server start or stat_reset(); each key, tag and pattern counts once a transaction';
 COMMENT ON COLUMN wbcache.stat_invalidation.total IS 'all of them: by what, and by reason';
-COMMENT ON COLUMN wbcache.stat_invalidation.keys IS 'of keys, delete() included';
-COMMENT ON COLUMN wbcache.stat_invalidation.tags IS 'of tags, and of endpoints that were changed or dropped';
-COMMENT ON COLUMN wbcache.stat_invalidation.patterns IS 'of patterns';
-COMMENT ON COLUMN wbcache.stat_invalidation.everything IS 'of everything: by clear(), TRUNCATE, or a transaction with too many to be listed';
-COMMENT ON COLUMN wbcache.stat_invalidation.status_change IS 'because a game''s status changed';
-COMMENT ON COLUMN wbcache.stat_invalidation.odds_movement IS 'because odds moved';
-COMMENT ON COLUMN wbcache.stat_invalidation.cancelled IS 'because a game was cancelled';
-COMMENT ON COLUMN wbcache.stat_invalidation.postponed IS 'because a game was postponed';
-COMMENT ON COLUMN wbcache.stat_invalidation.manual IS 'by calls that gave no other reason';
-COMMENT ON COLUMN wbcache.stat_invalidation.sidebar_refresh IS 'because a sidebar changed';
-COMMENT ON COLUMN wbcache.stat_invalidation.rows_purged IS 'rows of wbcache.entry removed because they were invalid or expired';
-COMMENT ON COLUMN wbcache.stat_invalidation.per_minute IS 'within the last 60 s';
-COMMENT ON COLUMN wbcache.stat_invalidation.threshold IS 'wbcache.invalidation_alert_rate; 0: no alert';
 COMMENT ON COLUMN wbcache.stat_invalidation.alert IS 'whether per_minute is above the threshold';
 
 CREATE VIEW wbcache.invalidation_events AS
@@ -1123,13 +1151,6 @@ CREATE VIEW wbcache.stat_memory AS
 		round(100.0 * used / size, 2) AS used_percent
 	FROM wbcache.stat_memory_counters();
 COMMENT ON VIEW wbcache.stat_memory IS 'the memory tier, over all databases, since the server start';
-COMMENT ON COLUMN wbcache.stat_memory.size IS 'bytes of shared memory (wbcache.memory_size), index included';
-COMMENT ON COLUMN wbcache.stat_memory.used IS 'bytes held by entries';
-COMMENT ON COLUMN wbcache.stat_memory.slots IS 'entries that the index has room for';
-COMMENT ON COLUMN wbcache.stat_memory.entries IS 'entries there are, remembered failures included';
-COMMENT ON COLUMN wbcache.stat_memory.stores IS 'entries stored';
-COMMENT ON COLUMN wbcache.stat_memory.evictions IS 'entries that had to make room for others';
-COMMENT ON COLUMN wbcache.stat_memory.refused IS 'values for which no room could be made';
 COMMENT ON COLUMN wbcache.stat_memory.used_percent IS 'used in percent of size';
 
 CREATE VIEW wbcache.stat_worker AS
@@ -1144,9 +1165,6 @@ COMMENT ON COLUMN wbcache.stat_worker.database IS 'database it serves; NULL for 
 COMMENT ON COLUMN wbcache.stat_worker.pid IS 'process; NULL: not running';
 COMMENT ON COLUMN wbcache.stat_worker.state IS 'running, or stopped: it is about to be started again';
 COMMENT ON COLUMN wbcache.stat_worker.started_at IS 'when it was last started';
-COMMENT ON COLUMN wbcache.stat_worker.starts IS 'how often it was started since the server start';
-COMMENT ON COLUMN wbcache.stat_worker.flights_queued IS 'flights that wait for workers of its kind';
-COMMENT ON COLUMN wbcache.stat_worker.flights_under_way IS 'flights that workers of its kind have under way';
 
 CREATE VIEW wbcache.stat_sidebar AS
 	SELECT wbcache.sidebar_state() AS state,
@@ -1179,7 +1197,6 @@ COMMENT ON COLUMN wbcache.stat_sidebar.last_error IS 'why the last refresh faile
 COMMENT ON COLUMN wbcache.stat_sidebar.alerts IS 'refreshes that took longer than wbcache.sidebar_alert_time';
 COMMENT ON COLUMN wbcache.stat_sidebar.hits IS 'reads answered from the cache, stale ones included';
 COMMENT ON COLUMN wbcache.stat_sidebar.misses IS 'reads that waited for a load, or could not believe the cache';
-COMMENT ON COLUMN wbcache.stat_sidebar.fallbacks IS 'loads that had to do without sidebar_data: it was missing, not populated or locked';
 
 CREATE VIEW wbcache.stat_warmup AS
 	SELECT (SELECT count(*) FROM wbcache.hot_key) AS hot_keys, noted_at,
@@ -1187,16 +1204,52 @@ CREATE VIEW wbcache.stat_warmup AS
 		coalesce(ended_at, clock_timestamp()) - started_at AS duration
 	FROM wbcache.stat_warmup_counters();
 COMMENT ON VIEW wbcache.stat_warmup IS 'the hot keys of this database, and how those were brought back that were missing at the server start';
-COMMENT ON COLUMN wbcache.stat_warmup.hot_keys IS 'rows of wbcache.hot_key';
 COMMENT ON COLUMN wbcache.stat_warmup.noted_at IS 'when these were last compared with memory; NULL: not since the server start';
 COMMENT ON COLUMN wbcache.stat_warmup.state IS 'waiting: no loader has looked yet; under way; none: nothing was missing; done; given up: none has come back for 10 minutes, or wbcache.hot_keys is 0';
-COMMENT ON COLUMN wbcache.stat_warmup.wanted IS 'hot keys that neither tier had at the server start';
-COMMENT ON COLUMN wbcache.stat_warmup.back IS 'of these: there again, whoever has brought them back';
-COMMENT ON COLUMN wbcache.stat_warmup.under_way IS 'of these: their flights are queued or under way';
-COMMENT ON COLUMN wbcache.stat_warmup.failed IS 'of these: could not be fetched, and are not tried any more';
 COMMENT ON COLUMN wbcache.stat_warmup.started_at IS 'when that began; NULL: nothing was missing';
 COMMENT ON COLUMN wbcache.stat_warmup.ended_at IS 'when it ended; NULL: not yet';
 COMMENT ON COLUMN wbcache.stat_warmup.duration IS 'how long it took, or takes until now';
+
+/*
+ * What is counted, and Prometheus
+ */
+
+CREATE FUNCTION wbcache.metric_descriptions(
+	OUT metric text, OUT type text, OUT view name, OUT attribute name, OUT description text)
+	RETURNS SETOF record
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 60
+	AS 'MODULE_PATHNAME', 'wbcache_metric_descriptions';
+COMMENT ON FUNCTION wbcache.metric_descriptions() IS
+'All metrics: name and type as in metrics(), the view that shows the number and its column (NULL: none shows it so), and what it is.';
+
+CREATE FUNCTION wbcache.metrics() RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'wbcache_metrics';
+COMMENT ON FUNCTION wbcache.metrics() IS
+'The statistics in the text format of Prometheus: of this database''s endpoints, servers and invalidations, and of the whole server''s coalescing, memory and workers. For pg_monitor.
+Errors: 55000 the library is not preloaded; 42501 not for you.';
+
+-- The one list of counters says what these columns are.
+DO $$
+DECLARE
+	each record;
+BEGIN
+	FOR each IN SELECT * FROM wbcache.metric_descriptions() WHERE attribute IS NOT NULL LOOP
+		EXECUTE format('COMMENT ON COLUMN wbcache.%I.%I IS %L', each.view, each.attribute, each.description);
+	END LOOP;
+END $$;
+
+REVOKE ALL ON FUNCTION
+	wbcache.stat_window_counters(), wbcache.stat_latency_histograms(),
+	wbcache.metric_descriptions(), wbcache.metrics()
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	wbcache.stat_window_counters(), wbcache.stat_latency_histograms(),
+	wbcache.metric_descriptions(), wbcache.metrics()
+	TO pg_monitor;
+REVOKE ALL ON wbcache.stat_window, wbcache.stat_latency FROM PUBLIC;
+GRANT SELECT ON wbcache.stat_window, wbcache.stat_latency TO pg_monitor;
 
 REVOKE ALL ON FUNCTION
 	wbcache.stat_endpoint_counters(), wbcache.stat_coalescer_counters(),

@@ -52,6 +52,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 /* Bytes of a key that an error message shows. */
 #define SHOWN_KEY_MAX	120
@@ -129,7 +130,8 @@ add_row(Compiled *new, Relation table, HeapTuple tuple)
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 	if (wbc_shmem_is_ready() && !endpoint->uncommitted)
 		endpoint->metrics = wbc_metrics_endpoint_slot(MyDatabaseId,
-													  NameStr(endpoint->name));
+													  NameStr(endpoint->name),
+													  GetCurrentTimestamp());
 
 	if (new->n >= new->size)
 	{

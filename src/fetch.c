@@ -27,6 +27,7 @@
 #include "error.h"
 #include "fetch.h"
 #include "flight.h"
+#include "key.h"
 #include "mb/pg_wchar.h"
 #include "memory.h"
 #include "metrics.h"
@@ -108,14 +109,22 @@ free_fetch(WbcFetch *fetch)
 	MemoryContextDelete(fetch->context);
 }
 
+/* Empty while it is not known. */
+static const char *
+server_name(const WbcFetch *fetch)
+{
+	return fetch->server == NULL ? "" : fetch->server->name;
+}
+
 static void
 fail(WbcFetch *fetch, const WbcError *error, TimestampTz now)
 {
-	ereport(DEBUG1,
-			(errmsg_internal("fetch of \"%.*s\" failed: %s",
-							 fetch->refresh.key->len, fetch->refresh.key->data,
-							 error->message)));
+	WbcKey		key;
+
+	wbc_key_copy(&key, fetch->refresh.key);
 	wbc_refresh_fail(&fetch->refresh, error, now);
+	wbc_refresh_log_failure(&fetch->refresh, &key, server_name(fetch), error,
+							now);
 	free_fetch(fetch);
 }
 
@@ -485,6 +494,25 @@ judge_failure(const WbcFetch *fetch, const WbcHttpResponse *response,
 }
 
 /*
+ * Counts the end of the request; a line about the breaker says what it was about.
+ */
+static void
+end_request(WbcFetch *fetch, WbcUpstreamOutcome outcome, int64 retry_after_us,
+			const char *error, TimestampTz now)
+{
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = wbc_refresh_context,
+		.arg = &fetch->refresh
+	};
+
+	error_context_stack = &context;
+	wbc_upstream_ends(fetch->upstream, fetch->server, outcome, retry_after_us,
+					  error, now);
+	error_context_stack = context.previous;
+}
+
+/*
  * The request is over: publishes what it brought.  The fetch is gone then.
  */
 void
@@ -498,6 +526,8 @@ wbc_fetch_finish(WbcFetch *fetch, const WbcHttpResponse *response,
 	};
 	WbcUpstreamOutcome outcome;
 	WbcError	error = {0};
+	bool		good = false;
+	WbcKey		key;
 
 	if (response->outcome == WBC_HTTP_OK)
 		outcome = accept_body(fetch, response, &body, &error) ?
@@ -506,22 +536,29 @@ wbc_fetch_finish(WbcFetch *fetch, const WbcHttpResponse *response,
 		outcome = WBC_UPSTREAM_NOT_MODIFIED;
 	else
 		outcome = judge_failure(fetch, response, &error);
-	wbc_upstream_ends(fetch->upstream, fetch->server, outcome,
-					  response->retry_after_us, error.message, now);
+	end_request(fetch, outcome, response->retry_after_us, error.message, now);
+	wbc_key_copy(&key, fetch->refresh.key);
+	wbc_metrics_time(fetch->refresh.metrics, WBC_OPERATION_FETCH,
+					 now - fetch->refresh.started_at);
 
 	switch (outcome)
 	{
 		case WBC_UPSTREAM_VALUE:
-			wbc_refresh_publish(&fetch->refresh, &body, now);
+			good = wbc_refresh_publish(&fetch->refresh, &body, &error, now);
 			break;
 		case WBC_UPSTREAM_NOT_MODIFIED:
-			wbc_refresh_redate(&fetch->refresh, &body, now);
+			good = wbc_refresh_redate(&fetch->refresh, &body, &error, now);
 			break;
 		case WBC_UPSTREAM_REJECTED:
 		case WBC_UPSTREAM_THROTTLED:
 		case WBC_UPSTREAM_BROKEN:
-			fail(fetch, &error, now);
-			return;
+			break;
 	}
+	if (!good)
+	{
+		fail(fetch, &error, now);
+		return;
+	}
+	wbc_refresh_log_success(&fetch->refresh, &key, server_name(fetch), now);
 	free_fetch(fetch);
 }

@@ -219,6 +219,7 @@ fill_flight(Flight *flight, const WbcFlightAsk *ask, int lane)
 	flight->pid = 0;
 	flight->lease = 0;
 	flight->took_off_at = 0;
+	flight->asked_at = ask->now;
 	wbc_key_copy(&flight->key, ask->key);
 }
 

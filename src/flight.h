@@ -93,6 +93,7 @@ extern void wbc_flight_drop_lane(Oid dbid, const WbcError *error);
 extern int	wbc_flight_next(int lane, WbcCarrier carrier);
 extern void wbc_flight_hand_over(int flight, WbcCarrier carrier);
 extern const WbcKey *wbc_flight_key(int flight);
+extern TimestampTz wbc_flight_asked_at(int flight);
 extern const WbcAdHoc *wbc_flight_ad_hoc(int flight);
 extern bool wbc_flight_has_waiters(int flight);
 extern bool wbc_flight_take_off(int flight, const WbcStamp *stamp,

@@ -277,6 +277,15 @@ wbc_flight_key(int flight)
 	return &wbc_flights->flights[flight].key;
 }
 
+/*
+ * When the read came that it was made for.
+ */
+TimestampTz
+wbc_flight_asked_at(int flight)
+{
+	return wbc_flights->flights[flight].asked_at;
+}
+
 const WbcAdHoc *
 wbc_flight_ad_hoc(int flight)
 {

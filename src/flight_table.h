@@ -45,6 +45,7 @@ typedef struct Flight
 	pid_t		pid;			/* lock; who has it in hand, 0: nobody */
 	uint64		lease;			/* set when made; 0: none */
 	TimestampTz lease_until;	/* set when made */
+	TimestampTz asked_at;		/* set when made */
 	TimestampTz took_off_at;	/* lock; the last time */
 	WbcKey		key;			/* set when made */
 	WbcStamp	stamp;			/* lock; set at take-off */

@@ -23,6 +23,8 @@ typedef enum WbcWarmupState
 	WBC_WARMUP_GIVEN_UP
 } WbcWarmupState;
 
+#define WBC_HOTKEY_FIELD(name, description) int name;
+
 /* What is known of a database's hot keys in this life of the server. */
 typedef struct WbcHotkeys
 {
@@ -33,10 +35,7 @@ typedef struct WbcHotkeys
 	WbcWarmupState state;
 	int			tries;			/* to begin, that failed */
 	TimestampTz not_before;		/* the next one */
-	int			wanted;			/* keys that were missing at the beginning */
-	int			back;			/* of these: there again */
-	int			under_way;
-	int			failed;			/* not tried any more */
+	WBC_HOTKEY_GAUGES(WBC_HOTKEY_FIELD)
 	TimestampTz started_at;
 	TimestampTz progress_at;	/* the last time that one came back */
 	TimestampTz ended_at;

@@ -475,10 +475,9 @@ start(Key *key)
 	switch (wbc_flight_join(&ask, &none))
 	{
 		case WBC_JOIN_STARTED:
-			wbc_metrics_count(&coalescer->total_requests);
+			wbc_metrics_count(&coalescer->new_requests);
 			break;
 		case WBC_JOIN_JOINED:
-			wbc_metrics_count(&coalescer->total_requests);
 			wbc_metrics_count(&coalescer->coalesced_requests);
 			break;
 		case WBC_JOIN_NOT_NEEDED:

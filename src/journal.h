@@ -43,6 +43,25 @@ typedef struct WbcEvent
 	char		what[WBC_WHAT_MAX];
 } WbcEvent;
 
+/* X(name, description): what is shown of a database; by target, then by reason */
+#define WBC_JOURNAL_TARGETS(X) \
+	X(keys, "invalidations of keys, delete() included") \
+	X(tags, "invalidations of tags, and of endpoints that were changed or dropped") \
+	X(patterns, "invalidations of patterns") \
+	X(everything, "invalidations of everything: by clear(), TRUNCATE, or a transaction with too many to be listed")
+#define WBC_JOURNAL_REASONS(X) \
+	X(status_change, "invalidations because a game's status changed") \
+	X(odds_movement, "invalidations because odds moved") \
+	X(cancelled, "invalidations because a game was cancelled") \
+	X(postponed, "invalidations because a game was postponed") \
+	X(manual, "invalidations by calls that gave no other reason") \
+	X(sidebar_refresh, "invalidations because a sidebar changed")
+#define WBC_JOURNAL_COUNTERS(X) \
+	X(rows_purged, "rows of wbcache.entry removed because they were invalid or expired")
+#define WBC_JOURNAL_GAUGES(X) \
+	X(per_minute, "invalidations within the last 60 s") \
+	X(threshold, "wbcache.invalidation_alert_rate; 0: no alert")
+
 /* Counters of a database. */
 typedef struct WbcJournalInfo
 {

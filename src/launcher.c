@@ -32,6 +32,7 @@
 #include "guc.h"
 #include "launcher.h"
 #include "load.h"
+#include "metrics.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -404,13 +405,14 @@ look_after(Charge *charge, TimestampTz now)
 }
 
 /*
- * Looks after all that is due, and returns how many milliseconds nothing is.
+ * Looks after all that is due, the windows of the statistics too, and returns
+ * how many milliseconds nothing is.
  */
 static long
 look_after_all(List **leftovers, bool all)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = now + RETRY_INTERVAL;
+	TimestampTz next = Min(now + RETRY_INTERVAL, wbc_metrics_tick(now));
 	ListCell   *cell;
 
 	foreach(cell, charges)

@@ -20,6 +20,7 @@
 #include "call.h"
 #include "error.h"
 #include "flight.h"
+#include "key.h"
 #include "load.h"
 #include "memory.h"
 #include "metrics.h"
@@ -245,6 +246,35 @@ try_load(WbcRefresh *refresh, MemoryContext context, text **value,
 }
 
 /*
+ * The loader has run: publishes the value, or the error where it is NULL.
+ */
+static void
+finish(const WbcRefresh *refresh, const text *value, WbcError *error,
+	   TimestampTz now)
+{
+	WbcBody		body = {.etag = "", .last_modified = ""};
+	WbcKey		key;
+	bool		good = false;
+
+	wbc_key_copy(&key, refresh->key);
+	wbc_metrics_time(refresh->metrics, WBC_OPERATION_LOAD,
+					 now - refresh->started_at);
+	if (value != NULL)
+	{
+		body.data = VARDATA(value);
+		body.len = VARSIZE(value) - VARHDRSZ;
+		good = wbc_refresh_publish(refresh, &body, error, now);
+	}
+	if (good)
+		wbc_refresh_log_success(refresh, &key, NULL, now);
+	else
+	{
+		wbc_refresh_fail(refresh, error, now);
+		wbc_refresh_log_failure(refresh, &key, NULL, error, now);
+	}
+}
+
+/*
  * Carries a flight out, in a loader process.  It has landed or is in other
  * hands afterwards.
  */
@@ -256,23 +286,15 @@ wbc_load_flight(int flight, TimestampTz now)
 												  ALLOCSET_DEFAULT_SIZES);
 	WbcRefresh	refresh;
 	WbcError	error;
-	WbcBody		body = {.etag = "", .last_modified = ""};
 	text	   *value = NULL;
+	Course		course;
 
 	wbc_refresh_begin(&refresh, flight, now);
-	switch (try_load(&refresh, context, &value, &error))
-	{
-		case COURSE_LOADED:
-			body.data = VARDATA(value);
-			body.len = VARSIZE(value) - VARHDRSZ;
-			wbc_refresh_publish(&refresh, &body, GetCurrentTimestamp());
-			break;
-		case COURSE_FAILED:
-			wbc_refresh_fail(&refresh, &error, GetCurrentTimestamp());
-			break;
-		case COURSE_HANDED_OVER:
-			wbc_flight_hand_over(flight, WBC_CARRIER_FETCHER);
-			break;
-	}
+	course = try_load(&refresh, context, &value, &error);
+	now = GetCurrentTimestamp();
+	if (course == COURSE_HANDED_OVER)
+		wbc_flight_hand_over(flight, WBC_CARRIER_FETCHER);
+	else
+		finish(&refresh, course == COURSE_LOADED ? value : NULL, &error, now);
 	MemoryContextDelete(context);
 }

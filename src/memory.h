@@ -149,15 +149,25 @@ typedef struct WbcUse
 /* Most of them in one bucket. */
 #define WBC_USES_MAX	8
 
+/* X(name, description): what there is, in bytes; in entries; what has happened */
+#define WBC_MEMORY_BYTES(X) \
+	X(size, "bytes of shared memory (wbcache.memory_size), index included") \
+	X(used, "bytes held by entries")
+#define WBC_MEMORY_GAUGES(X) \
+	X(slots, "entries that the index has room for") \
+	X(entries, "entries there are, remembered failures included")
+#define WBC_MEMORY_COUNTERS(X) \
+	X(stores, "entries stored") \
+	X(evictions, "entries that had to make room for others") \
+	X(refused, "values for which no room could be made")
+
+#define WBC_MEMORY_FIELD(name, description) uint64 name;
+
 typedef struct WbcMemoryInfo
 {
-	uint64		size;			/* bytes: the whole block */
-	uint64		used;			/* bytes held by entries */
-	uint64		slots;			/* entries there is room for in the index */
-	uint64		entries;
-	uint64		stores;
-	uint64		evictions;
-	uint64		refused;		/* values for which no room could be made */
+	WBC_MEMORY_BYTES(WBC_MEMORY_FIELD)
+	WBC_MEMORY_GAUGES(WBC_MEMORY_FIELD)
+	WBC_MEMORY_COUNTERS(WBC_MEMORY_FIELD)
 } WbcMemoryInfo;
 
 extern void wbc_memory_register(void);

@@ -11,9 +11,9 @@
  *
  * The order is always the same: the memory tier first, then the flight.  A
  * reader who finds no flight can be sure that the result of the last one is
- * in memory, if it is to be had at all.  Nothing here throws; when there is
- * no memory for a value, its waiters get an error and the next reader tries
- * again.
+ * in memory, if it is to be had at all.  Nothing here throws.  A value for
+ * which there is no memory is a failure: publish and redate say so, and leave it
+ * to the caller to fail.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,6 +46,7 @@ wbc_refresh_begin(WbcRefresh *refresh, int flight, TimestampTz now)
 	refresh->flight = flight;
 	refresh->key = wbc_flight_key(flight);
 	refresh->base = InvalidDsaPointer;
+	refresh->asked_at = wbc_flight_asked_at(flight);
 	refresh->started_at = now;
 }
 
@@ -60,6 +61,7 @@ copy_rules(WbcRefresh *refresh, const WbcEndpoint *endpoint)
 	refresh->max_stale = endpoint->max_stale;
 	refresh->error_ttl = endpoint->error_ttl;
 	refresh->metrics = endpoint->metrics;
+	refresh->endpoint = endpoint->name;
 	switch (endpoint->on_invalidate)
 	{
 		case WBC_ON_INVALIDATE_REMOVE:
@@ -150,10 +152,12 @@ wbc_refresh_check_body(const char *data, Size len)
 
 /*
  * Stores a value in the memory tier, unless it was invalidated meanwhile, and
- * lands the flight with it either way: its waiters came before that.
+ * lands the flight with it either way: its waiters came before that.  Returns
+ * false, with the error, when there is no room for it: that is a failure then.
  */
-static void
-land_value(const WbcRefresh *refresh, WbcEntryParts *parts, TimestampTz now)
+static bool
+land_value(const WbcRefresh *refresh, WbcEntryParts *parts, WbcError *error,
+		   TimestampTz now)
 {
 	WbcFlightResult result = {.failed = false};
 
@@ -170,18 +174,18 @@ land_value(const WbcRefresh *refresh, WbcEntryParts *parts, TimestampTz now)
 	result.value = wbc_memory_build(parts);
 	if (!DsaPointerIsValid(result.value))
 	{
-		WbcError	error;
-
-		wbc_error_set(&error, ERRCODE_OUT_OF_MEMORY,
+		wbc_error_set(error, ERRCODE_OUT_OF_MEMORY,
 					  "no room in the cache's memory for a value");
-		wbc_error_detail(&error, "The value has %u bytes.", parts->value_len);
-		wbc_error_hint(&error, "Raise wbcache.memory_size and restart the server.");
-		wbc_refresh_fail(refresh, &error, now);
-		return;
+		wbc_error_detail(error, "The value has %u bytes.", parts->value_len);
+		wbc_error_hint(error, "Raise wbcache.memory_size and restart the server.");
+		return false;
 	}
 	(void) wbc_memory_store(result.value, true);
 	wbc_metrics_count(&wbc_metrics_endpoint(refresh->metrics)->refresh_successes);
+	wbc_metrics_time(refresh->metrics, WBC_OPERATION_REFRESH,
+					 now - refresh->asked_at);
 	wbc_flight_land(refresh->flight, &result);
+	return true;
 }
 
 static void
@@ -196,23 +200,23 @@ set_validators(WbcEntryParts *parts, const char *etag, const char *last_modified
 /*
  * The fetch brought a body, which wbc_refresh_check_body() has found good.
  */
-void
+bool
 wbc_refresh_publish(const WbcRefresh *refresh, const WbcBody *body,
-					TimestampTz now)
+					WbcError *error, TimestampTz now)
 {
 	WbcEntryParts parts = {.value = body->data, .value_len = body->len};
 
 	set_validators(&parts, body->etag, body->last_modified);
-	land_value(refresh, &parts, now);
+	return land_value(refresh, &parts, error, now);
 }
 
 /*
  * The upstream said 304: the base's value is good as of now.  Validators that
  * came along replace the old ones (RFC 9110, 15.4.5).
  */
-void
+bool
 wbc_refresh_redate(const WbcRefresh *refresh, const WbcBody *validators,
-				   TimestampTz now)
+				   WbcError *error, TimestampTz now)
 {
 	const WbcEntry *base = wbc_memory_entry(refresh->base);
 	WbcEntryParts parts = {
@@ -226,7 +230,7 @@ wbc_refresh_redate(const WbcRefresh *refresh, const WbcBody *validators,
 
 	if (validators->etag[0] != '\0' || validators->last_modified[0] != '\0')
 		set_validators(&parts, validators->etag, validators->last_modified);
-	land_value(refresh, &parts, now);
+	return land_value(refresh, &parts, error, now);
 }
 
 /*
@@ -275,6 +279,8 @@ wbc_refresh_fail(const WbcRefresh *refresh, const WbcError *error,
 		remember_failure(refresh, error, now);
 
 	wbc_metrics_count(&wbc_metrics_endpoint(refresh->metrics)->refresh_failures);
+	wbc_metrics_time(refresh->metrics, WBC_OPERATION_REFRESH,
+					 now - refresh->asked_at);
 	result.error = *error;
 	wbc_flight_land(refresh->flight, &result);
 }

@@ -33,6 +33,7 @@
 #include "statement.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 /* The endpoint, and its loader as wbcache.endpoint has it. */
 #define ENDPOINT	"sidebar"
@@ -174,7 +175,8 @@ wbcache_sidebar_fallback(PG_FUNCTION_ARGS)
 	if (wbc_shmem_is_ready() && OidIsValid(events) &&
 		wbc_compat_owns_relation(events, GetUserId()))
 	{
-		int			slot = wbc_metrics_endpoint_slot(MyDatabaseId, ENDPOINT);
+		int			slot = wbc_metrics_endpoint_slot(MyDatabaseId, ENDPOINT,
+														 GetCurrentTimestamp());
 
 		wbc_metrics_count(&wbc_metrics_endpoint(slot)->fallbacks);
 	}

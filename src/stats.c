@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "breaker.h"
+#include "catalog/pg_type.h"
 #include "flight.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -22,11 +23,14 @@
 #include "miscadmin.h"
 #include "shmem.h"
 #include "upstream.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(wbcache_stat_endpoint_counters);
+PG_FUNCTION_INFO_V1(wbcache_stat_window_counters);
+PG_FUNCTION_INFO_V1(wbcache_stat_latency_histograms);
 PG_FUNCTION_INFO_V1(wbcache_stat_coalescer_counters);
 PG_FUNCTION_INFO_V1(wbcache_stat_server_counters);
 PG_FUNCTION_INFO_V1(wbcache_stat_memory_counters);
@@ -102,48 +106,171 @@ end_row(Row *row)
 	row->n = 0;
 }
 
+/* The fields of a struct that a list of counters has declared. */
+#define ADD_FIELD(name, description) add_count(row, counts->name);
+
+static void
+add_counts(Row *row, const WbcEndpointCounts *counts)
+{
+	WBC_ENDPOINT_COUNTERS(ADD_FIELD)
+}
+
+static void
+add_interval(Row *row, int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	add(row, IntervalPGetDatum(interval));
+}
+
+static void
+add_name(Row *row, const NameData *name)
+{
+	add(row, NameGetDatum(name));
+}
+
+/*
+ * All endpoints at one moment, with what they have done lately.
+ */
 Datum
 wbcache_stat_endpoint_counters(PG_FUNCTION_ARGS)
 {
+	WbcEndpointStat *stats;
+	int			n;
 	Row			row;
 
 	begin_rows(fcinfo, &row);
-	for (int i = 0; i < WBC_METRICS_ENDPOINTS; i++)
+	stats = palloc(WBC_METRICS_ENDPOINTS * sizeof(WbcEndpointStat));
+	n = wbc_metrics_read(MyDatabaseId, GetCurrentTimestamp(), stats);
+	for (int i = 0; i < n; i++)
 	{
-		WbcEndpointMetrics *endpoint = wbc_metrics_endpoint(i);
-
-		if (endpoint->dbid != MyDatabaseId)
-			continue;
-		add(&row, DirectFunctionCall1(namein,
-									  CStringGetDatum(NameStr(endpoint->name))));
-#define X(name, description) \
-		add_count(&row, pg_atomic_read_u64(&endpoint->name));
-		WBC_ENDPOINT_COUNTERS(X)
-#undef X
+		add_name(&row, &stats[i].name);
+		add_counts(&row, &stats[i].count);
+		add_count(&row, stats[i].fallbacks);
 		end_row(&row);
 	}
 	return (Datum) 0;
 }
 
 Datum
-wbcache_stat_coalescer_counters(PG_FUNCTION_ARGS)
+wbcache_stat_window_counters(PG_FUNCTION_ARGS)
 {
-	WbcCoalescerMetrics *coalescer;
-	int			queued;
-	int			under_way;
+	WbcEndpointStat *stats;
+	int			n;
 	Row			row;
 
 	begin_rows(fcinfo, &row);
-	coalescer = wbc_metrics_coalescer();
+	stats = palloc(WBC_METRICS_ENDPOINTS * sizeof(WbcEndpointStat));
+	n = wbc_metrics_read(MyDatabaseId, GetCurrentTimestamp(), stats);
+	for (int i = 0; i < n; i++)
+	{
+		add_name(&row, &stats[i].name);
+		add_interval(&row, stats[i].period);
+		add_counts(&row, &stats[i].recent);
+		end_row(&row);
+	}
+	return (Datum) 0;
+}
+
+/* ----------------------------------------------------------------
+ * Latency
+ * ----------------------------------------------------------------
+ */
+
+/* Seconds, of nanoseconds. */
+static void
+add_seconds(Row *row, uint64 ns)
+{
+	add(row, Float8GetDatum(ns / 1e9));
+}
+
+/* Upper bounds of the buckets, in seconds. */
+static void
+add_bounds(Row *row)
+{
+	Datum		bounds[WBC_HISTOGRAM_BOUNDS];
+
+	for (int i = 0; i < WBC_HISTOGRAM_BOUNDS; i++)
+		bounds[i] = Float8GetDatum(wbc_histogram_bound(i) / 1e9);
+	add(row, PointerGetDatum(construct_array(bounds, WBC_HISTOGRAM_BOUNDS,
+											 FLOAT8OID, sizeof(float8),
+											 FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)));
+}
+
+/* How many there are up to each bound. */
+static void
+add_buckets(Row *row, const WbcHistogramCopy *histogram)
+{
+	Datum		counts[WBC_HISTOGRAM_BOUNDS];
+	uint64		count = 0;
+
+	for (int i = 0; i < WBC_HISTOGRAM_BOUNDS; i++)
+	{
+		count += histogram->bucket[i];
+		counts[i] = Int64GetDatum((int64) count);
+	}
+	add(row, PointerGetDatum(construct_array(counts, WBC_HISTOGRAM_BOUNDS,
+											 INT8OID, sizeof(int64),
+											 FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)));
+}
+
+static void
+add_latency(Row *row, const NameData *endpoint, WbcOperation operation,
+			const WbcHistogramCopy *histogram)
+{
+	add_name(row, endpoint);
+	add_text(row, wbc_metrics_operation_name(operation));
+	add_count(row, histogram->count);
+	add_seconds(row, histogram->sum);
+	add_seconds(row, wbc_histogram_percentile(histogram, 0.50));
+	add_seconds(row, wbc_histogram_percentile(histogram, 0.95));
+	add_seconds(row, wbc_histogram_percentile(histogram, 0.99));
+	add_seconds(row, histogram->max);
+	add_bounds(row);
+	add_buckets(row, histogram);
+	end_row(row);
+}
+
+/*
+ * A row for each endpoint and operation that there was.
+ */
+Datum
+wbcache_stat_latency_histograms(PG_FUNCTION_ARGS)
+{
+	WbcLatencyStat *stats;
+	int			n;
+	Row			row;
+
+	begin_rows(fcinfo, &row);
+	stats = palloc(WBC_METRICS_ENDPOINTS * sizeof(WbcLatencyStat));
+	n = wbc_metrics_read_latency(MyDatabaseId, stats);
+	for (int i = 0; i < n; i++)
+		for (WbcOperation operation = 0; operation < WBC_OPERATIONS; operation++)
+			if (stats[i].latency[operation].count > 0)
+				add_latency(&row, &stats[i].name, operation,
+							&stats[i].latency[operation]);
+	return (Datum) 0;
+}
+
+Datum
+wbcache_stat_coalescer_counters(PG_FUNCTION_ARGS)
+{
+	WbcCoalescerStat stat;
+	const WbcCoalescerStat *counts = &stat;
+	int			queued;
+	int			under_way;
+	Row			one;
+	Row		   *row = &one;
+
+	begin_rows(fcinfo, row);
+	wbc_metrics_read_coalescer(&stat);
 	wbc_flight_count(&queued, &under_way);
-#define X(name, description) \
-	add_count(&row, pg_atomic_read_u64(&coalescer->name));
-	WBC_COALESCER_COUNTERS(X)
-#undef X
-	add_count(&row, pg_atomic_read_u32(&coalescer->waiters));
-	add_count(&row, pg_atomic_read_u32(&coalescer->max_waiters));
-	add_count(&row, queued + under_way);
-	end_row(&row);
+	WBC_COALESCER_FIELDS(ADD_FIELD)
+	add_count(row, stat.waiters);
+	add_count(row, stat.max_waiters);
+	add_count(row, queued + under_way);
+	end_row(row);
 	return (Datum) 0;
 }
 
@@ -193,18 +320,16 @@ Datum
 wbcache_stat_memory_counters(PG_FUNCTION_ARGS)
 {
 	WbcMemoryInfo info;
-	Row			row;
+	const WbcMemoryInfo *counts = &info;
+	Row			one;
+	Row		   *row = &one;
 
-	begin_rows(fcinfo, &row);
+	begin_rows(fcinfo, row);
 	wbc_memory_info(&info);
-	add_count(&row, info.size);
-	add_count(&row, info.used);
-	add_count(&row, info.slots);
-	add_count(&row, info.entries);
-	add_count(&row, info.stores);
-	add_count(&row, info.evictions);
-	add_count(&row, info.refused);
-	end_row(&row);
+	WBC_MEMORY_BYTES(ADD_FIELD)
+	WBC_MEMORY_GAUGES(ADD_FIELD)
+	WBC_MEMORY_COUNTERS(ADD_FIELD)
+	end_row(row);
 	return (Datum) 0;
 }
 
@@ -321,7 +446,7 @@ Datum
 wbcache_stat_reset(PG_FUNCTION_ARGS)
 {
 	wbc_shmem_require();
-	wbc_metrics_reset(MyDatabaseId);
+	wbc_metrics_reset(MyDatabaseId, GetCurrentTimestamp());
 	wbc_upstream_reset(MyDatabaseId);
 	wbc_journal_prepare();
 	wbc_journal_reset();

@@ -44,6 +44,19 @@ typedef enum Look
 	LOOK_FAILURE				/* the fetch failed a moment ago */
 } Look;
 
+/*
+ * From here on a hit takes its time, if it is one that is timed.
+ */
+static inline void
+begin_timing(WbcRead *read)
+{
+	static uint32 reads = 0;
+
+	read->timed = ++reads % WBC_METRICS_HIT_SAMPLE == 0;
+	if (unlikely(read->timed))
+		INSTR_TIME_SET_CURRENT(read->began);
+}
+
 static void
 start_read(WbcRead *read, TimestampTz now)
 {
@@ -82,6 +95,7 @@ wbc_swr_prepare(void)
 void
 wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now)
 {
+	begin_timing(read);
 	wbc_key_from_text(&read->key, key);
 	wbc_memory_prefetch(&read->key);
 	wbc_generation_prefetch(&read->key);
@@ -131,6 +145,7 @@ wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
 {
 	WbcKey		plain;
 
+	begin_timing(read);
 	if (!OidIsValid(loader))
 		wbc_call_check_type(loader);
 	wbc_key_from_text(&plain, key);
@@ -261,6 +276,32 @@ wbc_swr_take_value(WbcRead *read, dsa_pointer pointer, TimestampTz now, bool unp
 				 errdetail("Failed to copy a cached value.")));
 }
 
+void
+wbc_swr_count_hit(const WbcRead *read)
+{
+	WbcEndpointMetrics *counters = wbc_swr_counters(read);
+
+	wbc_metrics_count(&counters->hits);
+	if (unlikely(read->timed))
+	{
+		instr_time	took;
+
+		INSTR_TIME_SET_CURRENT(took);
+		INSTR_TIME_SUBTRACT(took, read->began);
+		wbc_histogram_add(&counters->latency[WBC_OPERATION_HIT],
+						  (int64) (INSTR_TIME_GET_DOUBLE(took) * 1e9));
+	}
+}
+
+/* When all is done that the reader waits for. */
+void
+wbc_swr_count_stale(const WbcRead *read)
+{
+	wbc_metrics_count(&wbc_swr_counters(read)->stale);
+	wbc_metrics_time(read->route.endpoint->metrics, WBC_OPERATION_STALE,
+					 GetCurrentTimestamp() - read->asked_at);
+}
+
 /* For a read whose error has just been filled in. */
 void
 wbc_swr_mark_failed(WbcRead *read)
@@ -330,11 +371,10 @@ ask_for_refresh(WbcRead *read)
 	switch (wbc_flight_join(&ask, &none))
 	{
 		case WBC_JOIN_STARTED:
-			wbc_metrics_count(&coalescer->total_requests);
+			wbc_metrics_count(&coalescer->new_requests);
 			read->note = "refresh started";
 			break;
 		case WBC_JOIN_JOINED:
-			wbc_metrics_count(&coalescer->total_requests);
 			wbc_metrics_count(&coalescer->coalesced_requests);
 			read->note = "a refresh is under way";
 			break;
@@ -413,8 +453,8 @@ answer_stale(WbcRead *read, const WbcFound *found, TimestampTz now)
 	read->status = WBC_STATUS_STALE;
 	wbc_swr_take_value(read, found->pointer, now, true);
 	read->ttl = Min(read->ttl, 0);	/* what was invalidated may have time left */
-	wbc_metrics_count(&wbc_swr_counters(read)->stale);
 	wbc_swr_see_to_refresh(read, claimed);
+	wbc_swr_count_stale(read);
 }
 
 /*
@@ -432,7 +472,7 @@ wbc_swr_look(WbcRead *read)
 		case LOOK_FRESH:
 			read->status = WBC_STATUS_HIT;
 			wbc_swr_take_value(read, found.pointer, now, true);
-			wbc_metrics_count(&wbc_swr_counters(read)->hits);
+			wbc_swr_count_hit(read);
 			return true;
 		case LOOK_STALE:
 			answer_stale(read, &found, now);

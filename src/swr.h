@@ -10,6 +10,7 @@
 #define WBC_SWR_H
 
 #include "endpoint.h"
+#include "portability/instr_time.h"
 #include "wbcache.h"
 
 /*
@@ -25,6 +26,8 @@ typedef struct WbcRead
 	int64		lease_time;		/* of acquire(); 0: no lease is wanted */
 	TimestampTz asked_at;
 	TimestampTz deadline;		/* no wait is longer */
+	bool		timed;			/* if it is a hit, its duration is kept */
+	instr_time	began;			/* if timed */
 
 	/* the answer */
 	text	   *value;			/* in the caller's memory context */

@@ -83,13 +83,13 @@ answer_from_table(WbcRead *read)
 	if (row.soft_expires_at > now)
 	{
 		read->status = WBC_STATUS_HIT;
-		wbc_metrics_count(&wbc_swr_counters(read)->hits);
+		wbc_swr_count_hit(read);
 	}
 	else
 	{
 		read->status = WBC_STATUS_STALE;
-		wbc_metrics_count(&wbc_swr_counters(read)->stale);
 		wbc_swr_see_to_refresh(read, !read->failed_lately);
+		wbc_swr_count_stale(read);
 	}
 	return true;
 }
@@ -281,11 +281,10 @@ board(WbcRead *read)
 					return;
 				}
 				read->started_flight = true;
-				wbc_metrics_count(&coalescer->total_requests);
+				wbc_metrics_count(&coalescer->new_requests);
 				wbc_metrics_wait_begins();
 				return;
 			case WBC_JOIN_JOINED:
-				wbc_metrics_count(&coalescer->total_requests);
 				wbc_metrics_count(&coalescer->coalesced_requests);
 				wbc_metrics_wait_begins();
 				return;
@@ -363,11 +362,14 @@ count_arrival(WbcRead *read)
 }
 
 static void
-leave(WbcRead *read)
+leave(WbcRead *read, TimestampTz now)
 {
+	read->waited = now - read->asked_at;
 	wbc_flight_leave(read->flight);
 	read->flight = -1;
 	wbc_metrics_wait_ends(read->waited);
+	wbc_metrics_time(read->route.endpoint->metrics, WBC_OPERATION_WAIT,
+					 read->waited);
 }
 
 /*
@@ -379,7 +381,6 @@ arrive(WbcRead *read)
 	bool		landed = wbc_flight_wait(read->flight, read->deadline);
 	TimestampTz now = GetCurrentTimestamp();
 
-	read->waited = now - read->asked_at;
 	if (!landed)
 		fail_to_land(read, now);
 	else
@@ -403,7 +404,7 @@ arrive(WbcRead *read)
 			count_arrival(read);
 		}
 	}
-	leave(read);
+	leave(read, now);
 }
 
 typedef struct Group
@@ -425,7 +426,7 @@ leave_all(int code, Datum arg)
 		if (group->reads[i]->flight >= 0)
 		{
 			wbc_metrics_count(&wbc_swr_counters(group->reads[i])->errors);
-			leave(group->reads[i]);
+			leave(group->reads[i], GetCurrentTimestamp());
 		}
 }
 

@@ -545,6 +545,7 @@ wbc_upstream_reset(Oid dbid)
 		if (upstream->dbid != dbid)
 			continue;
 		WBC_UPSTREAM_COUNTERS(RESET_FIELD)
+		upstream->requests = upstream->running; /* each will have an end */
 		upstream->last_error[0] = '\0';
 		upstream->last_error_at = 0;
 	}

@@ -23,7 +23,14 @@
 	X(not_modified, "answers that said 304: the value was still good") \
 	X(failures, "requests that failed, whatever the reason") \
 	X(refused, "fetches refused by the open breaker") \
-	X(rate_limited, "fetches that waited for, or were refused by, the rate limit")
+	X(rate_limited, "fetches that waited for, or were refused by, the rate limit or a pause")
+
+/* X(name, description): what goes up and down */
+#define WBC_UPSTREAM_GAUGES(X) \
+	X(consecutive_failures, "failures since the last success") \
+	X(running, "requests in progress") \
+	X(rate_limit, "requests allowed in a window; NULL: no limit") \
+	X(rate_used, "requests sent in the current window")
 
 #define WBC_UPSTREAM_FIELD(name, description) uint64 name;
 

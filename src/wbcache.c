@@ -20,6 +20,8 @@
  *				read.c			SQL: get, lookup, get_many, get_with_swr
  *				task_worker.c	the process of one run of a task
  *				stats.c			SQL: what the statistics views show
+ *				describe.c		what all of these numbers are
+ *				prometheus.c	SQL: metrics
  *	4 policy	swr.c			the read path
  *				fetch.c			one fetch: definition, request, answer
  *				load.c			one flight carried out by an SQL loader
@@ -59,7 +61,7 @@
  *				memory.c		the memory tier
  *				table.c			the table tier
  *				journal.c		counters and events of invalidation
- *				metrics.c		counters
+ *				metrics.c		counters, and what took how long
  *	1 base		guc.c			settings
  *				shmem.c			shared memory for all of them
  *				keep.c			what of it survives a clean restart
@@ -68,6 +70,8 @@
  *				odds.c			whether odds have moved
  *				status.c		what a feed's words for a game's state mean
  *				error.c			errors that travel through shared memory
+ *				histogram.c		durations in buckets
+ *				window.c		the last five minutes of counters
  *				statement.c		our own statements, as the owner of our tables
  *	0 words		wbcache.h		limits, identities, outcomes
  *				reason.h		why something was invalidated, and what

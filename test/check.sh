@@ -15,6 +15,8 @@
 # What counts as one test: an SQL file, an isolation spec, a test point of a TAP file, a unit test in Python, the build,
 # and that the instance of the SQL and isolation tests neither crashed nor refused to stop.
 #
+# Prometheus, promtool and the PostgreSQL exporter are unpacked in the caller's cache (lib/programs.sh), for tap.
+#
 # Environment: TESTS="name ..." for regress and isolation; PROVE_TESTS="test/t/NNN_name.pl ...", PROVE_FLAGS=-v,
 # PROVE_JOBS=N and WBC_TEST_TIMEOUT=seconds for tap. On failure logs and differences are in tmp_check/.
 # Inside, WBCACHE_SHARED_DATA names the folder of real schedules, where there is one; TAP files find in WBC_PG_CONFIG a
@@ -40,6 +42,9 @@ main() {
   [ "$#" -gt 0 ] || set -- "${PARTS[@]}"
   wbc_packages_ensure build check
   wbc_workspace_create check
+  case " $* " in
+    *" tap "*) wbc_programs_ensure; wbc_programs_copy ;;
+  esac
   wbc_workspace_enter test/check.sh "$@" || broken=1
   counts=$(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' "$WBC_WORK/counts" 2>/dev/null) || counts="0 0"
   passed=${counts% *} failed=${counts#* }
@@ -176,6 +181,7 @@ run_tap() {
   mkdir -p "$dir"
   file=$WBC_WORK/tap.counts
   wbc_run env "TESTDIR=$dir" "TESTDATADIR=$dir/tmp_check" "TESTLOGDIR=$dir/tmp_check/log" PGPORT=65432 \
+    "PATH=$PATH:$WBC_WORK/programs" \
     "PG_REGRESS=$WBC_PGXS/src/test/regress/pg_regress" "WBC_PG_CONFIG=$(wbc_pg_config --bindir)/pg_config" \
     perl -I "$WBC_PGXS/src/test/perl" -I "$WBC_TOP/test/t" "$WBC_TOP/test/lib/tap.pl" \
     "$file" "$dir/tmp_check/log" "${files[@]}" || :

@@ -101,6 +101,8 @@ wbc_gone() {
 
 # shellcheck source=test/lib/packages.sh
 . "$WBC_TOP/test/lib/packages.sh"
+# shellcheck source=test/lib/programs.sh
+. "$WBC_TOP/test/lib/programs.sh"
 # shellcheck source=test/lib/workspace.sh
 . "$WBC_TOP/test/lib/workspace.sh"
 # shellcheck source=test/lib/postgres.sh

@@ -73,25 +73,36 @@ libpq-dev                test -e "$(wbc_pg_config --includedir)/libpq-fe.h"
 END
 }
 
-_wbc_packages_install() {
-  local become=() apt=() names="$*"
-  command -v apt-get >/dev/null || wbc_fail "these Debian packages, or what they bring, are missing: $names"
+# Sets _wbc_become to what root's commands begin with, and _wbc_apt to apt-get as root; fails where that can't be had.
+_wbc_apt_prepare() {
+  _wbc_become=()
   if [ "$(id -u)" -ne 0 ]; then
-    _wbc_sudo_works || wbc_fail "packages are missing; as root, run \"make deps\" or: apt-get install $names"
-    become=(sudo)
+    _wbc_sudo_works || return 1
+    _wbc_become=(sudo)
   fi
   # sudo drops the environment, and with it the settings of a proxy.
-  apt=("${become[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "http_proxy=${http_proxy:-}"
+  _wbc_apt=("${_wbc_become[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "http_proxy=${http_proxy:-}"
     "https_proxy=${https_proxy:-}" "no_proxy=${no_proxy:-}" apt-get -q -y -o DPkg::Lock::Timeout=300)
+}
+
+# A repository that can't be reached matters only if the installation fails for it.
+_wbc_packages_update() {
+  _wbc_apt_prepare || return 1
+  "${_wbc_apt[@]}" update >/dev/null 2>&1 || wbc_say "  apt-get update had errors; going on"
+}
+
+_wbc_packages_install() {
+  local names="$*"
+  command -v apt-get >/dev/null || wbc_fail "these Debian packages, or what they bring, are missing: $names"
+  _wbc_apt_prepare || wbc_fail "packages are missing; as root, run \"make deps\" or: apt-get install $names"
   wbc_say "installing: $names"
   _wbc_log=$(mktemp)
   wbc_on_exit "rm -f '$_wbc_log'"
   case " $names " in
-    *" postgresql-$WBC_PG_MAJOR "*) _wbc_guard_set "${become[@]}" ;;
+    *" postgresql-$WBC_PG_MAJOR "*) _wbc_guard_set "${_wbc_become[@]}" ;;
   esac
-  # A repository that can't be reached matters only if the installation fails for it.
-  "${apt[@]}" update 2>&1 | _wbc_progress || wbc_say "  apt-get update had errors; going on"
-  "${apt[@]}" install --no-install-recommends --no-upgrade --no-remove "$@" 2>&1 | _wbc_progress || {
+  _wbc_packages_update
+  "${_wbc_apt[@]}" install --no-install-recommends --no-upgrade --no-remove "$@" 2>&1 | _wbc_progress || {
     tail -n 20 "$_wbc_log" >&2
     wbc_fail "apt-get could not install: $names"
   }

@@ -35,7 +35,7 @@ _wbc_workspace_fill() {
   mkdir "$WBC_WORK"/{checkout,checkout/src,tmp,home,results}
   cp "$WBC_TOP"/{Makefile,*.control,README.md} "$WBC_WORK/checkout"
   cp "$WBC_TOP"/src/*.[ch] "$WBC_WORK/checkout/src"
-  cp -R "$WBC_TOP"/{sql,test} "$WBC_WORK/checkout"
+  cp -R "$WBC_TOP"/{sql,monitoring,test} "$WBC_WORK/checkout"
   [ ! -d "$WBC_TOP/expected" ] || cp -R "$WBC_TOP/expected" "$WBC_WORK/checkout"
   [ ! -d "$shared" ] || { mkdir "$WBC_WORK/shared" && cp -R "$shared" "$WBC_WORK/shared/data"; }
   if [ -n "${FIXTURES:-}" ]; then
