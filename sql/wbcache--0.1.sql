@@ -514,7 +514,7 @@ COMMENT ON FUNCTION wbcache.odds_changed() IS 'function of the triggers that wat
 REVOKE ALL ON FUNCTION wbcache.odds_changed() FROM PUBLIC;
 
 -- Open to all: whoever updates a bound table evaluates it.
-CREATE FUNCTION wbcache.differ(VARIADIC "any") RETURNS boolean
+CREATE FUNCTION wbcache.differ(VARIADIC pairs "any") RETURNS boolean
 	LANGUAGE c IMMUTABLE PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'wbcache_differ';
 COMMENT ON FUNCTION wbcache.differ("any") IS
