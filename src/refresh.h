@@ -51,6 +51,7 @@ extern void wbc_refresh_publish(const WbcRefresh *refresh, const WbcBody *body,
 								TimestampTz now);
 extern void wbc_refresh_redate(const WbcRefresh *refresh, const WbcBody *validators,
 							   TimestampTz now);
+extern void wbc_refresh_give_up(const WbcRefresh *refresh, const WbcError *error);
 extern void wbc_refresh_fail(const WbcRefresh *refresh, const WbcError *error,
 							 TimestampTz now);
 

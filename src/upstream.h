@@ -66,6 +66,7 @@ typedef enum WbcUpstreamOutcome
 extern void wbc_upstream_register(void);
 extern int	wbc_upstream_slot(Oid dbid, Oid serverid);
 extern WbcAdmission wbc_upstream_ask(int slot, const WbcServer *server,
+									 bool in_advance,
 									 TimestampTz now, TimestampTz *when);
 extern void wbc_upstream_starts(int slot, const WbcServer *server,
 								TimestampTz now);
