@@ -24,7 +24,7 @@ int			wbc_guc_max_wait = 5000;
 int			wbc_guc_loaders = 2;
 int			wbc_guc_sidebar_alert_time = 30000;
 int			wbc_guc_warmer_budget = 1000;
-int			wbc_guc_warmer_ahead = 60 * 60 * 1000;
+int			wbc_guc_warmer_ahead = 70 * 60 * 1000;
 int			wbc_guc_warmer_categories = 5;
 char	   *wbc_guc_warmer_sportsbooks = NULL;
 int			wbc_guc_alert_rate = 100;
@@ -109,9 +109,9 @@ define_warmer(void)
 
 	DefineCustomIntVariable("wbcache.warmer_ahead",
 							"How long before its start a game is warmed by the task.",
-							NULL,
+							"An hour, and what may pass until the next run.",
 							&wbc_guc_warmer_ahead,
-							60 * 60 * 1000, 1, 7 * 24 * 60 * 60 * 1000,
+							70 * 60 * 1000, 1, 7 * 24 * 60 * 60 * 1000,
 							PGC_USERSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 

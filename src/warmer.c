@@ -101,7 +101,9 @@ typedef struct Run
 	TimestampTz until;			/* no job is started later */
 	TimestampTz rest_until;
 	int64		interval;
-	int			budget;
+	int			budget;			/* flights that may still be started */
+	int			expected;		/* of them, for props of the categories that
+								 * are under way */
 	List	   *sportsbooks;
 	List	   *jobs;			/* the last one is the next */
 	Flying		window[WINDOW];	/* in the order of their start, from "first" */
@@ -292,6 +294,13 @@ add_props(Run *run, Game *game, text *categories)
 	return is_list;
 }
 
+/* How many props a game has at most. */
+static int
+most_props(const Run *run)
+{
+	return wbc_guc_warmer_categories * list_length(run->sportsbooks);
+}
+
 /*
  * The key's value is there.
  */
@@ -372,16 +381,31 @@ start_job(Run *run, Job *job)
 				skip(run, job);
 			return;
 	}
+	if (job->is_categories)
+		run->expected += most_props(run);
 	flying->job = job;
 	run->nflying++;
+}
+
+/*
+ * May the next job be started?  A game's categories have to wait while those of
+ * games before it may need the rest of the budget for their props.
+ */
+static bool
+may_start(const Run *run)
+{
+	if (run->jobs == NIL || run->nflying == WINDOW ||
+		run->rest_until > GetCurrentTimestamp())
+		return false;
+	return run->nflying == 0 || run->budget > run->expected ||
+		!((Job *) llast(run->jobs))->is_categories;
 }
 
 static void
 start_jobs(Run *run)
 {
 	wbc_swr_prepare();
-	for (int i = 0; i < TURN_MAX && run->jobs != NIL && run->nflying < WINDOW &&
-		 run->rest_until <= GetCurrentTimestamp(); i++)
+	for (int i = 0; i < TURN_MAX && may_start(run); i++)
 	{
 		Job		   *job = llast(run->jobs);
 
@@ -418,6 +442,8 @@ finish_first(Run *run)
 	flying->job = NULL;
 	run->first = (run->first + 1) % WINDOW;
 	run->nflying--;
+	if (job->is_categories)
+		run->expected -= most_props(run);
 	if (!flying->read.failed)
 	{
 		take_value(run, job, &flying->read, flying->result, flying->read.waited);
