@@ -939,7 +939,6 @@ COMMENT ON TRIGGER warmer_weight_insert ON wbcache.warmer_weight IS 'lets an ins
 SELECT pg_catalog.pg_extension_config_dump('wbcache.warmer_weight', 'WHERE weight IS DISTINCT FROM standard');
 
 CREATE TABLE wbcache.warm_log (
-	number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	at timestamptz NOT NULL,
 	fixture_id text NOT NULL,
 	key text NOT NULL,
@@ -947,10 +946,11 @@ CREATE TABLE wbcache.warm_log (
 	ms double precision NOT NULL,
 	result text NOT NULL
 );
+CREATE INDEX warm_log_at ON wbcache.warm_log (at);
+COMMENT ON INDEX wbcache.warm_log_at IS 'for the latest rows';
 REVOKE ALL ON TABLE wbcache.warm_log FROM PUBLIC;
 GRANT SELECT ON TABLE wbcache.warm_log TO pg_monitor;
 COMMENT ON TABLE wbcache.warm_log IS 'The last 10,000 keys that the warmer had to wait for, or could not have. Keys that were warm have no row, nor have refreshes ahead.';
-COMMENT ON COLUMN wbcache.warm_log.number IS 'number of the row';
 COMMENT ON COLUMN wbcache.warm_log.at IS 'when it had ended';
 COMMENT ON COLUMN wbcache.warm_log.fixture_id IS 'fixture that it was for';
 COMMENT ON COLUMN wbcache.warm_log.key IS 'the key';
@@ -1232,6 +1232,10 @@ DECLARE
 	preset record;
 	other name;
 BEGIN
+	IF NOT EXISTS (SELECT FROM pg_foreign_server s WHERE s.srvname = server) THEN
+		RAISE 'server "%" does not exist', server
+			USING ERRCODE = 'undefined_object', HINT = 'Create it with the wrapper wbcache_http, and the base_url of the API.';
+	END IF;
 	FOR preset IN SELECT * FROM (VALUES
 		('props_categories', 'props:categories:{fixture_id}', '^props:categories:\{[^:]*\}$',
 			'/markets/active?fixture_id={fixture_id}', interval '10 min'),

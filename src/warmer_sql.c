@@ -109,8 +109,9 @@ wbc_warmer_write_log(const List *rows, bool trim)
 	foreach(cell, rows)
 		write_row(lfirst(cell));
 	if (trim)
-		(void) wbc_statement_execute("DELETE FROM wbcache.warm_log WHERE number <="
-									 " (SELECT max(number) FROM wbcache.warm_log) - " LOG_ROWS,
+		(void) wbc_statement_execute("DELETE FROM wbcache.warm_log WHERE at OPERATOR(pg_catalog.<)"
+									 " (SELECT pg_catalog.min(at) FROM (SELECT at FROM wbcache.warm_log"
+									 " ORDER BY at DESC LIMIT " LOG_ROWS ") kept)",
 									 0, NULL, NULL, NULL);
 	wbc_statement_end(&scope);
 }

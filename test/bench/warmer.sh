@@ -3,7 +3,8 @@
 # upstreams with a latency of 300 ms and 2,500 requests per 15 s. A reader asks for the props of every game from 60 minutes
 # before its kick-off to its end, every 30 s for every key; once with the warmer, and beside it, in a database and with an
 # upstream of its own, without. All times of the game's world are divided by SCALE: TTLs, the warmer's interval, latency,
-# rate window and the reader's pace; the milliseconds of reads are not. Real schedules are taken from WBCACHE_SHARED_DATA.
+# rate window and the reader's pace. Not divided are the milliseconds of reads, and the second within which what was
+# invalidated is fetched again: in the game's clock that is SCALE seconds. Real schedules are taken from WBCACHE_SHARED_DATA.
 #
 #   SCALE=100    how much faster than the day
 #   HOURS=13     of the day, from an hour before the first kick-off
@@ -14,6 +15,9 @@
 
 # Wall-clock seconds until the day begins, an hour and a quarter before the first kick-off.
 SETUP=20
+
+# Processes that end with the day.
+PLAYERS=()
 
 warmer_psql() {
   local database=$1
@@ -35,6 +39,7 @@ warmer_database() {
   warmer_psql "$1" -q -o /dev/null -v t0="$(date -u -d "@$T0" +%FT%T.%NZ)" -v g0="$G0" -v scale="$SCALE" -v port="$WBC_UPSTREAM_PORT" \
     -v key="$WBC_UPSTREAM_KEY" -f "$WBC_TOP/test/bench/warmer.sql" <"$WBC_WORK/day.tsv"
   python3 -B "$WBC_TOP/test/bench/warmer_log.py" collect "$WBC_UPSTREAM_PORT" "$WBC_WORK/$1.log" "$(awk -v e="$END" -v now="$(date +%s.%N)" 'BEGIN { print e - now + 1 }')" &
+  PLAYERS+=($!)
 }
 
 # warmer_play NAME: the day, in the background.
@@ -42,8 +47,10 @@ warmer_play() {
   local until
   until=$(date -u -d "@$END" +%FT%T.%NZ)
   warmer_psql "$1" -q -c "CALL play('$until')" &
+  PLAYERS+=($!)
   warmer_psql "$1" -q -c "SELECT pg_sleep(greatest(extract(epoch FROM '$(date -u -d "@$T0" +%FT%T.%NZ)'::timestamptz - now()), 0))" -o /dev/null \
     -c "CALL read_day('$until', interval '60 min' / $SCALE, interval '30 s' / $SCALE)" &
+  PLAYERS+=($!)
 }
 
 warmer_report() {
@@ -84,7 +91,7 @@ Load of the machine before: $(cut -d ' ' -f 1 /proc/loadavg)
 DONE
   warmer_play warm
   warmer_play cold
-  wait
+  wait "${PLAYERS[@]}"
   warmer_report warm
   warmer_report cold
   warmer_psql warm -c "SELECT format('  warmer   %s runs, status %s; in all %s requests by runs, %s refreshes ahead, %s errors', runs, status, total_requests, refreshes_ahead, total_errors) FROM wbcache.stat_warmer"

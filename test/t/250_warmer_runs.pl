@@ -37,7 +37,7 @@ sub run
 
 sub warm_keys
 {
-	return split /\n/, $session->value(q{SELECT key FROM wbcache.warm_log WHERE result = 'fetched' ORDER BY number});
+	return split /\n/, $session->value(q{SELECT key FROM wbcache.warm_log WHERE result = 'fetched' ORDER BY at});
 }
 
 sub status_of
