@@ -583,15 +583,16 @@ wbcache_warm_upcoming(PG_FUNCTION_ARGS)
 				 errmsg("wbcache.warm_upcoming() can't be called in a transaction block"),
 				 errdetail("It commits, so as to hold no snapshot while it waits."),
 				 errhint("Call it by itself, or call wbcache.run_warmer().")));
-	make_tag(&tag);
-	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-	{
-		ereport(NOTICE, (errmsg("the warmer is running already, skipping")));
-		PG_RETURN_VOID();
-	}
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	begin(&run);
+	make_tag(&tag);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+	{
+		SPI_finish();
+		ereport(NOTICE, (errmsg("the warmer is running already, skipping")));
+		PG_RETURN_VOID();
+	}
 	wbc_warmer_state_begin(run.started);
 	PG_ENSURE_ERROR_CLEANUP(stop, PointerGetDatum(&run));
 	{
