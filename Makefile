@@ -3,7 +3,7 @@
 
 # The targets in SCRIPT_GOALS work before PostgreSQL's build files are there (the scripts install what is missing), so
 # that part of the file doesn't look for PGXS. The scripts call make again for the build.
-SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth stress deps help
+SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth bench-warmer stress deps help
 
 ifneq ($(filter $(SCRIPT_GOALS),$(MAKECMDGOALS)),)
 
@@ -21,6 +21,9 @@ demo:
 
 demo-stop:
 	@test/demo/demo-stop.sh
+
+bench-warmer:
+	@test/bench/warmer.sh
 
 bench-growth:
 	@test/bench/growth.sh
@@ -48,6 +51,7 @@ help:
 	@echo "make demo-stop        end the demo and remove everything it made"
 	@echo "make bench            compare wbcache.get with Redis GET and others, what invalidation costs, and the sidebar"
 	@echo "make bench-growth     what half an hour of refreshes does to the table behind memory"
+	@echo "make bench-warmer     a real day of games at 100 times its speed, with the warmer and without (SCALE=100 HOURS=13)"
 	@echo "make stress           a million reads beside transactions on the same key, checked (SEED=1 SESSIONS=8 OVERLAPS=1000000)"
 	@echo "make deps             install the Debian packages that build, check and demo need"
 

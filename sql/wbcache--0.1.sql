@@ -921,6 +921,388 @@ COMMENT ON FUNCTION wbcache.drop_sidebar() IS 'For unbind_events(): takes away w
 REVOKE ALL ON FUNCTION wbcache.make_sidebar(oid), wbcache.drop_sidebar() FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
+ * Warmer: props are there before anyone asks
+ * --------------------------------------------------------------------------- */
+
+CREATE TABLE wbcache.warmer_weight (
+	kind text NOT NULL CHECK (kind IN ('game', 'sport', 'league', 'category')),
+	name text NOT NULL CHECK (kind <> 'game' OR name IN ('live', 'primetime', 'weekend')),
+	weight integer NOT NULL CHECK (weight BETWEEN -1000000 AND 1000000),
+	standard integer,
+	PRIMARY KEY (kind, name)
+);
+REVOKE ALL ON TABLE wbcache.warmer_weight FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.warmer_weight TO PUBLIC;
+COMMENT ON TABLE wbcache.warmer_weight IS 'What makes the warmer take a game, or a category of props, before others. Yours to write: what differs from the standard is dumped by pg_dump. To insert a row that is there changes it; to be rid of a standard one, set it to 0.';
+COMMENT ON COLUMN wbcache.warmer_weight.kind IS 'game: see name; sport, league: name is its id; category: name is its id, or a pattern of ids with * for any characters';
+COMMENT ON COLUMN wbcache.warmer_weight.name IS 'of games: live; primetime, it starts from 19:00 and before 22:00 in America/New_York; weekend, it starts on Saturday or Sunday there. The ids of sports and leagues in any case.';
+COMMENT ON COLUMN wbcache.warmer_weight.weight IS 'a game has the sum of those that fit, a category the highest one';
+COMMENT ON COLUMN wbcache.warmer_weight.standard IS 'what the extension comes with; NULL: your own row';
+
+-- A row of a dump replaces the one that CREATE EXTENSION has made.
+CREATE FUNCTION wbcache.warmer_weight_insert() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM wbcache.warmer_weight w WHERE w.kind = new.kind AND w.name = new.name
+		RETURNING coalesce(new.standard, w.standard) INTO new.standard;
+	RETURN new;
+END $$;
+COMMENT ON FUNCTION wbcache.warmer_weight_insert() IS 'function of the trigger of wbcache.warmer_weight';
+REVOKE ALL ON FUNCTION wbcache.warmer_weight_insert() FROM PUBLIC;
+
+INSERT INTO wbcache.warmer_weight (kind, name, weight, standard)
+	SELECT kind, name, weight, weight FROM (VALUES
+		('game', 'live', 50), ('game', 'primetime', 30), ('game', 'weekend', 10),
+		('league', 'nfl', 40), ('league', 'nba', 40),
+		('category', 'player_*', 20), ('category', 'anytime_*', 20)) s (kind, name, weight);
+
+CREATE TRIGGER warmer_weight_insert BEFORE INSERT ON wbcache.warmer_weight
+	FOR EACH ROW EXECUTE FUNCTION wbcache.warmer_weight_insert();
+ALTER TABLE wbcache.warmer_weight ENABLE ALWAYS TRIGGER warmer_weight_insert;
+COMMENT ON TRIGGER warmer_weight_insert ON wbcache.warmer_weight IS 'lets an inserted row replace one that is there';
+SELECT pg_catalog.pg_extension_config_dump('wbcache.warmer_weight', 'WHERE weight IS DISTINCT FROM standard');
+
+CREATE TABLE wbcache.warm_log (
+	at timestamptz NOT NULL,
+	fixture_id text NOT NULL,
+	key text NOT NULL,
+	priority integer,
+	ms double precision NOT NULL,
+	result text NOT NULL
+);
+CREATE INDEX warm_log_at ON wbcache.warm_log (at);
+COMMENT ON INDEX wbcache.warm_log_at IS 'for the latest rows';
+REVOKE ALL ON TABLE wbcache.warm_log FROM PUBLIC;
+GRANT SELECT ON TABLE wbcache.warm_log TO pg_monitor;
+COMMENT ON TABLE wbcache.warm_log IS 'The last 10,000 keys that the warmer had to wait for, or could not have. Keys that were warm have no row, nor have refreshes ahead.';
+COMMENT ON COLUMN wbcache.warm_log.at IS 'when it had ended';
+COMMENT ON COLUMN wbcache.warm_log.fixture_id IS 'fixture that it was for';
+COMMENT ON COLUMN wbcache.warm_log.key IS 'the key';
+COMMENT ON COLUMN wbcache.warm_log.priority IS 'of the fixture, as calculate_priority() has it; NULL: not by a run, but by hand';
+COMMENT ON COLUMN wbcache.warm_log.ms IS 'how long it was waited for, in milliseconds';
+COMMENT ON COLUMN wbcache.warm_log.result IS 'fetched; joined: somebody else had asked for it; failed: and why';
+
+CREATE FUNCTION wbcache.calculate_priority(league_id text, status text, starts_at timestamptz, sport_id text DEFAULT NULL)
+	RETURNS json
+	LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT json_build_object('score', coalesce(sum(p.weight), 0), 'parts', coalesce(json_object_agg(p.part, p.weight ORDER BY p.part), '{}'))
+		FROM (
+			SELECT CASE w.kind WHEN 'game' THEN w.name ELSE w.kind || ' ' || w.name END AS part, w.weight
+				FROM wbcache.warmer_weight w
+				WHERE w.weight <> 0 AND CASE w.kind
+					WHEN 'game' THEN CASE w.name
+						WHEN 'live' THEN wbcache.classify_game_status(calculate_priority.status) IN ('live', 'half')
+						WHEN 'primetime' THEN (calculate_priority.starts_at AT TIME ZONE 'America/New_York')::time >= '19:00'
+							AND (calculate_priority.starts_at AT TIME ZONE 'America/New_York')::time < '22:00'
+						WHEN 'weekend' THEN extract(isodow FROM calculate_priority.starts_at AT TIME ZONE 'America/New_York') IN (6, 7) END
+					WHEN 'league' THEN lower(w.name) = lower(calculate_priority.league_id)
+					WHEN 'sport' THEN lower(w.name) = lower(calculate_priority.sport_id) END) p;
+END;
+COMMENT ON FUNCTION wbcache.calculate_priority(text, text, timestamptz, text) IS
+'How early the warmer takes a game, and why: {"score": ..., "parts": {...}}, where the score is the sum of the parts, each a row of wbcache.warmer_weight.
+league_id, sport_id: ids of the feed, such as nfl. status: of the feed. starts_at: when it starts. NULL: unknown.';
+
+CREATE FUNCTION wbcache.get_upcoming_fixtures(
+	hours_ahead double precision DEFAULT 1,
+	OUT fixture_id text, OUT sport_id text, OUT league_id text, OUT status text,
+	OUT starts_at timestamptz, OUT home text, OUT away text,
+	OUT priority integer, OUT parts json)
+	RETURNS SETOF record
+	LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	IF hours_ahead IS NULL OR NOT hours_ahead BETWEEN 0 AND 168 THEN
+		RAISE 'hours_ahead is out of range: %', hours_ahead
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give hours from 0 to 168.';
+	ELSIF to_regclass('wbcache.events') IS NULL THEN
+		RAISE 'no table of events is bound'
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call wbcache.bind_events() with it.';
+	END IF;
+	-- What the feed has forgotten to end doesn't stay for ever.
+	RETURN QUERY
+		SELECT e.game_id, e.sport_id, e.league_id, e.status, e.starts_at, e.home, e.away,
+				(p.priority ->> 'score')::integer, p.priority -> 'parts'
+			FROM (SELECT e.* FROM wbcache.events e
+				WHERE e.game_id IS NOT NULL
+					AND e.starts_at > now() - interval '12 hours' AND e.starts_at <= now() + hours_ahead * interval '1 hour'
+					AND (e.status IS NULL OR e.status NOT IN ('completed', 'cancelled', 'suspended', 'forfeited', 'invalid', 'postponed'))
+				OFFSET 0) e,
+				LATERAL wbcache.calculate_priority(e.league_id, e.status, e.starts_at, e.sport_id) p (priority)
+			ORDER BY 8 DESC, e.starts_at, e.game_id;
+END $$;
+COMMENT ON FUNCTION wbcache.get_upcoming_fixtures(double precision) IS
+'Games of wbcache.events that start soon or are under way: those that start within the time given, or have started within the last 12 hours, and are neither over nor off; in order of priority, then by their start.
+hours_ahead: 0 to 168. Returns also the score and the parts of calculate_priority(). The current role must be able to read wbcache.events.
+Errors: 55000 no table of events is bound, 22023 hours_ahead is out of range, 42501 the events can not be read.';
+
+CREATE FUNCTION wbcache.top_categories(value json, most integer) RETURNS TABLE (category text)
+	LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	list json := CASE json_typeof(value) WHEN 'array' THEN value WHEN 'object' THEN value -> 'data' END;
+	found text[];
+BEGIN
+	IF json_typeof(list) IS DISTINCT FROM 'array' THEN
+		RETURN QUERY SELECT NULL::text;
+		RETURN;
+	END IF;
+	SELECT array_agg(s.id ORDER BY s.n) INTO found FROM (
+		SELECT min(n) AS n, nullif(CASE json_typeof(item) WHEN 'string' THEN item #>> '{}'
+				WHEN 'object' THEN coalesce(item ->> 'id', item ->> 'name') END, '') AS id
+			FROM json_array_elements(list) WITH ORDINALITY a (item, n) GROUP BY 2) s
+		WHERE s.id IS NOT NULL;
+	IF found IS NULL AND json_array_length(list) > 0 THEN
+		RETURN QUERY SELECT NULL::text;
+		RETURN;
+	END IF;
+	RETURN QUERY
+		SELECT f.id FROM unnest(found) WITH ORDINALITY f (id, n)
+			LEFT JOIN LATERAL (SELECT max(w.weight) AS weight FROM wbcache.warmer_weight w WHERE w.kind = 'category'
+				AND f.id LIKE replace(regexp_replace(w.name, '([\\%_])', '\\\1', 'g'), '*', '%')) w ON true
+			ORDER BY coalesce(w.weight, 0) DESC, f.n LIMIT most;
+EXCEPTION WHEN data_exception THEN
+	RETURN QUERY SELECT NULL::text;
+END $$;
+COMMENT ON FUNCTION wbcache.top_categories(json, integer) IS
+'The categories of props in a value of the key props:categories:<fixture_id>, those of highest weight in warmer_weight first, then as they come.
+value: an array, or an object whose data is one, of strings, or of objects with an id or a name. most: how many at most. One NULL stands for a value of another shape.';
+
+CREATE FUNCTION wbcache.warm_keys(fixture_id text, keys text[], OUT key text, OUT result text, OUT value json)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 10
+	AS 'MODULE_PATHNAME', 'wbcache_warm_keys';
+COMMENT ON FUNCTION wbcache.warm_keys(text, text[]) IS
+'Has the values of keys fetched that are not fresh, giving way to clients'' fetches, and waits for them, at most wbcache.max_wait in all. Not open to PUBLIC. A row for each key, in the order given; what was not fresh is in warm_log too.
+fixture_id: for the log. keys: at most 1,000. result: fresh, fetched, joined, or failed: and why. value: NULL if it failed.
+Errors: those of get() that are about the key or the role; 22023 too many keys.';
+
+CREATE FUNCTION wbcache.is_fixture_on(fixture_id text) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	state text;
+BEGIN
+	IF to_regclass('wbcache.events') IS NULL THEN
+		RAISE 'no table of events is bound'
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call wbcache.bind_events() with it.';
+	END IF;
+	SELECT coalesce(e.status, '') INTO state FROM wbcache.events e WHERE e.game_id = is_fixture_on.fixture_id;
+	IF state IS NULL THEN
+		RAISE 'fixture "%" does not exist', fixture_id
+			USING ERRCODE = 'undefined_object', HINT = 'Look into wbcache.events.';
+	ELSIF state IN ('completed', 'cancelled', 'suspended', 'forfeited', 'invalid', 'postponed') THEN
+		RAISE NOTICE 'fixture "%" is %, skipping', fixture_id, state;
+		RETURN false;
+	END IF;
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION wbcache.is_fixture_on(text) IS
+'For warm_prop_categories() and warm_popular_props(): whether a game is to come or under way; a notice if it is not. The current role must be able to read wbcache.events.
+Errors: 55000 no table of events is bound, 42704 no such fixture.';
+
+CREATE FUNCTION wbcache.warm_prop_categories(fixture_id text) RETURNS integer
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	warm record;
+	n integer;
+	good boolean;
+BEGIN
+	IF NOT wbcache.is_fixture_on(fixture_id) THEN
+		RETURN 0;
+	END IF;
+	SELECT * INTO warm FROM wbcache.warm_keys(fixture_id, ARRAY['props:categories:' || fixture_id]);
+	IF warm.result LIKE 'failed: %' THEN
+		RAISE '%', substr(warm.result, 9) USING ERRCODE = 'WB001', HINT = 'Look into wbcache.stat_server for what the upstream does.';
+	END IF;
+	SELECT count(c.category), coalesce(bool_and(c.category IS NOT NULL), true) INTO n, good
+		FROM wbcache.top_categories(warm.value, 1000000) c;
+	IF NOT good THEN
+		RAISE 'the categories of fixture "%" are in an unexpected shape', fixture_id
+			USING ERRCODE = 'WB001', HINT = 'See the comment of wbcache.top_categories() for what they should be.';
+	END IF;
+	RETURN n;
+END $$;
+COMMENT ON FUNCTION wbcache.warm_prop_categories(text) IS
+'Has the categories of a game''s props in the cache, under the key props:categories:<fixture_id>: fetches them unless they are fresh, giving way to clients'' fetches. Waits at most wbcache.max_wait. Not open to PUBLIC; the role must be a reader of the endpoint, and able to read wbcache.events.
+Returns how many categories there are; 0, with a notice, for a game that is over or off.
+Errors: 55000 no table of events is bound, 42704 no such fixture, or no endpoint for the key, WB001 the fetch failed, or its value has another shape; and those of get().';
+
+CREATE FUNCTION wbcache.warm_popular_props(fixture_id text) RETURNS integer
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	keys text[];
+	n integer;
+	failed text[];
+BEGIN
+	IF wbcache.warm_prop_categories(fixture_id) = 0 THEN
+		RETURN 0;
+	END IF;
+	SELECT array_agg(format('props:%s:%s:%s', fixture_id, c.category, trim(b.book)) ORDER BY c.n, b.n) INTO keys
+		FROM wbcache.warm_keys(fixture_id, ARRAY['props:categories:' || fixture_id]) k,
+			LATERAL wbcache.top_categories(k.value, current_setting('wbcache.warmer_categories')::integer) WITH ORDINALITY c (category, n),
+			string_to_table(current_setting('wbcache.warmer_sportsbooks'), ',') WITH ORDINALITY b (book, n)
+		WHERE strpos(c.category, ':') = 0 AND trim(b.book) <> '' AND strpos(b.book, ':') = 0;
+	SELECT count(*) FILTER (WHERE w.result NOT LIKE 'failed: %'), array_agg(w.result) FILTER (WHERE w.result LIKE 'failed: %')
+		INTO n, failed FROM wbcache.warm_keys(fixture_id, coalesce(keys, '{}')) w;
+	IF failed IS NOT NULL THEN
+		RAISE WARNING '% of % props of fixture "%" could not be had', cardinality(failed), cardinality(keys), fixture_id
+			USING DETAIL = 'The first one ' || failed[1] || '.', HINT = 'See wbcache.warm_log.';
+	END IF;
+	RETURN n;
+END $$;
+COMMENT ON FUNCTION wbcache.warm_popular_props(text) IS
+'Has the props of a game in the cache, under the keys props:<fixture_id>:<category>:<sportsbook>: of its wbcache.warmer_categories top categories, as top_categories() has them, and of wbcache.warmer_sportsbooks. Does what warm_prop_categories() does first. Waits at most 3 x wbcache.max_wait. Not open to PUBLIC.
+Returns how many keys are warm; a warning says how many are not.
+Errors: those of warm_prop_categories().';
+
+CREATE PROCEDURE wbcache.warm_upcoming()
+	LANGUAGE c
+	AS 'MODULE_PATHNAME', 'wbcache_warm_upcoming';
+COMMENT ON PROCEDURE wbcache.warm_upcoming() IS
+'One run of the warmer, for the task warmer: the categories and the props of the games of get_upcoming_fixtures(), wbcache.warmer_ahead before they start, in order of priority, until wbcache.warmer_budget requests or the interval of the task are used up. It commits, and holds no snapshot while it waits. While another run is under way it does nothing but say so. From then on, their values are refreshed before they turn stale, until a run finds the game over, or none comes for two intervals.
+The current role must be able to read wbcache.events, and be a reader of the endpoints. Not open to PUBLIC.
+Errors: 25001 it is called in a transaction block; 42704 no endpoint has the keys; 42501 the events can not be read, or not a reader; 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.stat_warmer_entries(
+	OUT running boolean, OUT runs bigint,
+	OUT last_run_at timestamptz, OUT last_end_at timestamptz, OUT last_result text, OUT last_error text,
+	OUT degraded boolean, OUT keys_ahead bigint, OUT refreshes_ahead bigint,
+	OUT fixtures_warmed bigint, OUT categories_cached bigint, OUT props_cached bigint,
+	OUT requests bigint, OUT errors bigint, OUT skipped_for_budget bigint,
+	OUT total_fixtures_warmed bigint, OUT total_categories_cached bigint, OUT total_props_cached bigint,
+	OUT total_requests bigint, OUT total_errors bigint, OUT total_skipped_for_budget bigint)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1
+	AS 'MODULE_PATHNAME', 'wbcache_stat_warmer_entries';
+COMMENT ON FUNCTION wbcache.stat_warmer_entries() IS 'what the warmer of this database has done, as the view stat_warmer shows it';
+
+CREATE VIEW wbcache.stat_warmer AS
+	SELECT CASE WHEN degraded THEN 'degraded' ELSE 'ok' END AS status,
+		running, runs, last_run_at,
+		CASE WHEN running THEN clock_timestamp() ELSE last_end_at END - last_run_at AS duration,
+		last_result, last_error,
+		fixtures_warmed, categories_cached, props_cached, requests, errors, skipped_for_budget,
+		total_fixtures_warmed, total_categories_cached, total_props_cached, total_requests, total_errors, total_skipped_for_budget,
+		keys_ahead, refreshes_ahead
+	FROM wbcache.stat_warmer_entries();
+COMMENT ON VIEW wbcache.stat_warmer IS 'the warmer of this database since the server start: its last run, or the one under way, and all runs';
+COMMENT ON COLUMN wbcache.stat_warmer.status IS 'ok, or degraded: more than 5 errors in the last run, or it failed as a whole';
+COMMENT ON COLUMN wbcache.stat_warmer.running IS 'whether a run is under way; then what follows is of that one';
+COMMENT ON COLUMN wbcache.stat_warmer.runs IS 'runs that were started';
+COMMENT ON COLUMN wbcache.stat_warmer.last_run_at IS 'when the last one started; NULL: none';
+COMMENT ON COLUMN wbcache.stat_warmer.duration IS 'how long it took, or has taken so far';
+COMMENT ON COLUMN wbcache.stat_warmer.last_result IS 'of the last run that has ended: done, failed, or interrupted by a shutdown or pg_terminate_backend()';
+COMMENT ON COLUMN wbcache.stat_warmer.last_error IS 'the last error of the run; NULL: none';
+COMMENT ON COLUMN wbcache.stat_warmer.fixtures_warmed IS 'games whose categories are there';
+COMMENT ON COLUMN wbcache.stat_warmer.categories_cached IS 'keys of categories that are there';
+COMMENT ON COLUMN wbcache.stat_warmer.props_cached IS 'keys of props that are there';
+COMMENT ON COLUMN wbcache.stat_warmer.requests IS 'fetches that it has started';
+COMMENT ON COLUMN wbcache.stat_warmer.errors IS 'keys that could not be had';
+COMMENT ON COLUMN wbcache.stat_warmer.skipped_for_budget IS 'games of which something was left for the next run, for want of budget or time';
+COMMENT ON COLUMN wbcache.stat_warmer.total_fixtures_warmed IS 'the same of all runs together';
+COMMENT ON COLUMN wbcache.stat_warmer.total_categories_cached IS 'likewise';
+COMMENT ON COLUMN wbcache.stat_warmer.total_props_cached IS 'likewise';
+COMMENT ON COLUMN wbcache.stat_warmer.total_requests IS 'likewise';
+COMMENT ON COLUMN wbcache.stat_warmer.total_errors IS 'likewise';
+COMMENT ON COLUMN wbcache.stat_warmer.total_skipped_for_budget IS 'likewise';
+COMMENT ON COLUMN wbcache.stat_warmer.keys_ahead IS 'keys that are refreshed before they turn stale; 4,096 at most over all databases';
+COMMENT ON COLUMN wbcache.stat_warmer.refreshes_ahead IS 'such refreshes that were started, over all databases';
+
+CREATE FUNCTION wbcache.get_warmer_status() RETURNS json
+	LANGUAGE sql VOLATILE STRICT PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT json_build_object('status', w.status, 'running', w.running, 'last_run_at', w.last_run_at,
+			'duration_ms', round(extract(epoch FROM w.duration) * 1000, 1), 'last_result', w.last_result,
+			'fixtures_warmed', w.fixtures_warmed, 'categories_cached', w.categories_cached, 'props_cached', w.props_cached,
+			'errors', w.errors, 'last_error', w.last_error, 'skipped_for_budget', w.skipped_for_budget,
+			'requests', w.requests, 'keys_ahead', w.keys_ahead)
+		FROM wbcache.stat_warmer w;
+END;
+COMMENT ON FUNCTION wbcache.get_warmer_status() IS
+'What the last run of the warmer has done, or the one under way: status (ok, or degraded above 5 errors), running, last_run_at, duration_ms, last_result (done, failed, interrupted), fixtures_warmed, categories_cached, props_cached, errors, last_error, skipped_for_budget (games), requests, keys_ahead. The columns of stat_warmer say more. For pg_monitor.
+Errors: 55000 the library is not preloaded.';
+
+CREATE FUNCTION wbcache.run_warmer() RETURNS json
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ran boolean := wbcache.run_task('warmer') IS NOT NULL;
+BEGIN
+	IF has_table_privilege('wbcache.stat_warmer', 'SELECT') THEN
+		RETURN jsonb_build_object('ran', ran) || wbcache.get_warmer_status()::jsonb;
+	END IF;
+	RETURN json_build_object('ran', ran);
+END $$;
+COMMENT ON FUNCTION wbcache.run_warmer() IS
+'Runs the task warmer now, and waits for its end. For its owner. Returns ran: false, with a notice, when a run was under way already; and, for pg_monitor, what get_warmer_status() says.
+Errors: those of run_task(); 42704 there is no task of that name: preset_optic_odds() makes it, or schedule_task(''warmer'', ''5 min'', ''wbcache.warm_upcoming()'').';
+
+CREATE FUNCTION wbcache.preset_optic_odds(server name, readers regrole[] DEFAULT '{}') RETURNS void
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	preset record;
+	other name;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_foreign_server s WHERE s.srvname = server) THEN
+		RAISE 'server "%" does not exist', server
+			USING ERRCODE = 'undefined_object', HINT = 'Create it with the wrapper wbcache_http, and the base_url of the API.';
+	END IF;
+	FOR preset IN SELECT * FROM (VALUES
+		('props_categories', 'props:categories:{fixture_id}', '^props:categories:\{[^:]*\}$',
+			'/markets/active?fixture_id={fixture_id}', interval '10 min'),
+		('props', 'props:{fixture_id}:{category}:{sportsbook}', '^props:\{[^:]*\}:\{[^:]*\}:\{[^:]*\}$',
+			'/fixtures/odds?fixture_id={fixture_id}&market={category}&sportsbook={sportsbook}', interval '2 min'))
+		p (name, pattern, same, path, ttl)
+	LOOP
+		SELECT e.name INTO other FROM wbcache.endpoint e WHERE e.pattern ~ preset.same;
+		IF FOUND THEN
+			RAISE NOTICE 'endpoint "%" has the keys % already, skipping', other, preset.pattern;
+		ELSE
+			PERFORM wbcache.create_endpoint(preset.name, preset.pattern, server => server, path => preset.path,
+				soft_ttl => preset.ttl, tags => ARRAY['game:{fixture_id}'], readers => readers);
+		END IF;
+	END LOOP;
+	IF EXISTS (SELECT FROM wbcache.task t WHERE t.name = 'warmer') THEN
+		RAISE NOTICE 'task "warmer" exists already, skipping';
+	ELSIF NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.rolname = current_user) THEN
+		RAISE NOTICE 'role % cannot log in, so that nothing runs the warmer', quote_ident(current_user)
+			USING HINT = $h$Have a role that can log in call wbcache.schedule_task('warmer', '5 min', 'wbcache.warm_upcoming()').$h$;
+	ELSE
+		PERFORM wbcache.schedule_task('warmer', '5 min', 'wbcache.warm_upcoming()');
+	END IF;
+END $$;
+COMMENT ON FUNCTION wbcache.preset_optic_odds(name, regrole[]) IS
+'For a server with the API of OpticOdds v3, makes the endpoints props_categories, whose keys props:categories:{fixture_id} are fresh for 10 min, and props, whose keys props:{fixture_id}:{category}:{sportsbook} are fresh for 2 min, both with the tag game:{fixture_id}, and twice as long served at all; and the task warmer, every 5 minutes. What exists is left as it is, with a notice. The current role owns what is made. Not open to PUBLIC; the role also needs what create_endpoint() and schedule_task() need, and, for the task, to read wbcache.events and EXECUTE of warm_upcoming().
+server: a foreign server of the wrapper wbcache_http. readers: roles that may read the keys, besides the owner.
+Errors: those of create_endpoint() and schedule_task().';
+
+REVOKE ALL ON FUNCTION
+	wbcache.warm_keys(text, text[]), wbcache.is_fixture_on(text),
+	wbcache.warm_prop_categories(text), wbcache.warm_popular_props(text),
+	wbcache.run_warmer(), wbcache.get_warmer_status(), wbcache.stat_warmer_entries(),
+	wbcache.preset_optic_odds(name, regrole[])
+	FROM PUBLIC;
+REVOKE ALL ON PROCEDURE wbcache.warm_upcoming() FROM PUBLIC;
+REVOKE ALL ON wbcache.stat_warmer FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION wbcache.get_warmer_status(), wbcache.stat_warmer_entries() TO pg_monitor;
+GRANT SELECT ON wbcache.stat_warmer TO pg_monitor;
+
+/* ---------------------------------------------------------------------------
  * Statistics
  * --------------------------------------------------------------------------- */
 

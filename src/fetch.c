@@ -154,6 +154,7 @@ wbc_fetch_take(int flight, TimestampTz now)
 	fetch->context = context;
 	wbc_refresh_begin(&fetch->refresh, flight, now);
 	fetch->upstream = -1;
+	fetch->urgency = wbc_flight_urgency(flight);
 	fetch->taken_at = now;
 	if (!try_describe(fetch, &error))
 	{
@@ -166,6 +167,22 @@ wbc_fetch_take(int flight, TimestampTz now)
 		return NULL;
 	}
 	return fetch;
+}
+
+/*
+ * Looks how urgent it is.  One in advance that a client has joined waits as if
+ * it had been made for that client.
+ */
+WbcUrgency
+wbc_fetch_urgency(WbcFetch *fetch, TimestampTz now)
+{
+	WbcUrgency	urgency = wbc_flight_urgency(fetch->refresh.flight);
+
+	if (fetch->urgency == WBC_URGENCY_IN_ADVANCE &&
+		urgency != WBC_URGENCY_IN_ADVANCE)
+		fetch->taken_at = now;
+	fetch->urgency = urgency;
+	return urgency;
 }
 
 /*
@@ -182,7 +199,9 @@ wbc_fetch_ask(WbcFetch *fetch, TimestampTz now, TimestampTz *when)
 		*when = now;
 		return WBC_ADMIT_BUSY;
 	}
-	admission = wbc_upstream_ask(fetch->upstream, fetch->server, now, when);
+	admission = wbc_upstream_ask(fetch->upstream, fetch->server,
+								 fetch->urgency == WBC_URGENCY_IN_ADVANCE,
+								 now, when);
 	if ((admission == WBC_ADMIT_RATE_LIMITED || admission == WBC_ADMIT_PAUSED) &&
 		!fetch->limited)
 	{
@@ -193,7 +212,8 @@ wbc_fetch_ask(WbcFetch *fetch, TimestampTz now, TimestampTz *when)
 }
 
 /*
- * The fetch may not start.
+ * The fetch may not start.  In advance, that is no failure of the key's: it is
+ * not remembered.
  */
 void
 wbc_fetch_refuse(WbcFetch *fetch, WbcAdmission why, TimestampTz when,
@@ -226,7 +246,13 @@ wbc_fetch_refuse(WbcFetch *fetch, WbcAdmission why, TimestampTz when,
 		wbc_error_detail(&error, "The next try is possible in %ld ms.",
 						 TimestampDifferenceMilliseconds(now, when));
 	wbc_error_hint(&error, "Try again later; wbcache.stat_server shows the state of the server and its last error.");
-	fail(fetch, &error, now);
+	if (fetch->urgency != WBC_URGENCY_IN_ADVANCE)
+	{
+		fail(fetch, &error, now);
+		return;
+	}
+	wbc_refresh_give_up(&fetch->refresh, &error);
+	free_fetch(fetch);
 }
 
 /*

@@ -25,10 +25,12 @@ typedef struct WbcFetch
 	char	   *url;
 	int			upstream;		/* slot, while the request runs */
 	bool		limited;		/* the rate limit made it wait */
+	WbcUrgency	urgency;		/* as of the last look */
 	TimestampTz taken_at;
 } WbcFetch;
 
 extern WbcFetch *wbc_fetch_take(int flight, TimestampTz now);
+extern WbcUrgency wbc_fetch_urgency(WbcFetch *fetch, TimestampTz now);
 extern WbcAdmission wbc_fetch_ask(WbcFetch *fetch, TimestampTz now,
 								  TimestampTz *when);
 extern bool wbc_fetch_launch(WbcFetch *fetch, WbcHttp *http, TimestampTz now);

@@ -9,8 +9,8 @@
  *
  * A flight taken from the lane waits on the list "waiting" until its server
  * admits a request, and is on the list "sent" until the answer is there.  What
- * somebody waits for goes before what refreshes a stale value.  Nothing waits
- * longer than wbcache.max_wait here.
+ * somebody waits for goes before what refreshes a stale value, and that before
+ * what no client has asked for.  Nothing waits longer than wbcache.max_wait here.
  *
  * When the process ends, for whatever reason short of a crash, leave_work()
  * lets go of what it holds in shared memory; the flights stay, and the next
@@ -22,6 +22,7 @@
 
 #include <signal.h>
 
+#include "ahead.h"
 #include "compat.h"
 #include "endpoint.h"
 #include "fetch.h"
@@ -108,7 +109,7 @@ try_fetch(WbcFetch *fetch, TimestampTz now)
 }
 
 /*
- * Goes over what waits, first what has waiters of its own.  Returns when to do
+ * Goes over what waits, the most urgent first.  Returns when to do
  * so again at the latest.
  */
 static TimestampTz
@@ -116,7 +117,7 @@ try_all(TimestampTz now)
 {
 	TimestampTz next = now + SLEEP_MAX;
 
-	for (int with_waiters = 1; with_waiters >= 0; with_waiters--)
+	for (WbcUrgency urgency = 0; urgency < WBC_URGENCIES; urgency++)
 	{
 		dlist_mutable_iter iter;
 
@@ -125,7 +126,7 @@ try_all(TimestampTz now)
 			WbcFetch   *fetch = dlist_container(WbcFetch, node, iter.cur);
 			TimestampTz again;
 
-			if (wbc_flight_has_waiters(fetch->refresh.flight) != with_waiters)
+			if (wbc_fetch_urgency(fetch, now) != urgency)
 				continue;
 			again = try_fetch(fetch, now);
 			next = Min(next, again);
@@ -238,8 +239,9 @@ wbc_fetcher_main(Datum arg)
 		}
 
 		now = GetCurrentTimestamp();
+		next = wbc_ahead_run(now);
 		take_flights(now);
-		next = try_all(now);
+		next = Min(next, try_all(now));
 
 		(void) WaitEventSetWait(set, time_to_sleep(next), events,
 								lengthof(events), wait_event);

@@ -31,6 +31,11 @@
  * set() commits.  The first who finds it overdue or outdated lands it as lost,
  * and it may be had again; who finds no free flight does so for all leases.
  *
+ * A flight in advance is one that no client has asked for: the warmer has, or
+ * the list of ahead.c.  It gives way to all others: it is the last to take off,
+ * and a part of the flights, and of what a server allows, is not for it.  The
+ * first client who joins it makes it one like any other.
+ *
  * Everyone who waits holds a reference, and so does the table until landing.
  * Who drops the last one gives the flight back.  A waiter that leaves early,
  * by cancel or by the end of its session, harms nobody: see swr.c for how it
@@ -106,6 +111,7 @@ init_table(void)
 			wbc_flights->lanes[i].queue[q].head = wbc_flights->lanes[i].queue[q].tail = NONE;
 
 	wbc_flights->free = NONE;
+	wbc_flights->nfree = wbc_guc_max_flights;
 	for (int f = wbc_guc_max_flights - 1; f >= 0; f--)
 	{
 		pg_atomic_init_u32(&wbc_flights->flights[f].state, FLIGHT_FREE);
@@ -180,6 +186,7 @@ wbc_flight_drop_ref(int f)
 	pg_atomic_write_u32(&flight->state, FLIGHT_FREE);
 	flight->next = wbc_flights->free;
 	wbc_flights->free = f;
+	wbc_flights->nfree++;
 	return flight->result.failed ? InvalidDsaPointer : flight->result.value;
 }
 
@@ -216,6 +223,7 @@ fill_flight(Flight *flight, const WbcFlightAsk *ask, int lane)
 	flight->lane = lane;
 	flight->carrier = ask->carrier;
 	flight->ad_hoc = ask->ad_hoc;
+	flight->in_advance = ask->in_advance;
 	flight->pid = 0;
 	flight->lease = 0;
 	flight->took_off_at = 0;
@@ -238,6 +246,13 @@ give_lease(int f, Line *line, const WbcFlightAsk *ask)
 	pg_atomic_write_u32(&flight->state, FLIGHT_UNDER_WAY);
 }
 
+static bool
+has_room_in_advance(void)
+{
+	return wbc_guc_max_flights - wbc_flights->nfree <
+		wbc_flight_share_in_advance(wbc_guc_max_flights);
+}
+
 /*
  * Makes a flight.  A lease is under way at once; any other is queued, behind
  * the one under way if there is one.  Hold the lock.
@@ -253,6 +268,8 @@ make_flight(const WbcFlightAsk *ask, int *made)
 
 	if (l == NONE && ask->carrier != WBC_CARRIER_CLIENT)
 		return WBC_JOIN_NO_WORKER;
+	if (ask->in_advance && !has_room_in_advance())
+		return WBC_JOIN_FULL;
 	if (wbc_flights->free == NONE)
 		wbc_flight_lose_overdue(ask->now);
 	f = wbc_flights->free;
@@ -266,6 +283,7 @@ make_flight(const WbcFlightAsk *ask, int *made)
 		line->under_way = line->queued = NONE;
 
 	wbc_flights->free = wbc_flights->flights[f].next;
+	wbc_flights->nfree--;
 	fill_flight(&wbc_flights->flights[f], ask, l);
 	*made = f;
 	if (ask->carrier == WBC_CARRIER_CLIENT)
@@ -309,6 +327,8 @@ wbc_flight_join(const WbcFlightAsk *ask, int *flight)
 		answer = WBC_JOIN_NOT_NEEDED;
 	else
 		answer = make_flight(ask, &f);
+	if (answer == WBC_JOIN_JOINED && !ask->in_advance)
+		wbc_flight_ask_for(f);
 
 	if (ask->will_wait &&
 		(answer == WBC_JOIN_STARTED || answer == WBC_JOIN_JOINED))

@@ -51,10 +51,31 @@ typedef struct WbcFlightAsk
 	bool		join_only;		/* make none */
 	bool		will_wait;		/* hold a reference for the caller */
 	bool		must_start_later;	/* a flight under way won't do */
+	bool		in_advance;		/* nobody has asked for the value yet */
 	bool		(*still_needed) (void *arg);	/* asked before one is made; must
 												 * not throw; NULL: yes */
 	void	   *arg;
 } WbcFlightAsk;
+
+/* How soon a flight should take off. */
+typedef enum WbcUrgency
+{
+	WBC_URGENCY_WAITED_FOR,		/* a client waits */
+	WBC_URGENCY_WANTED,			/* a client has got a stale value */
+	WBC_URGENCY_IN_ADVANCE		/* no client has asked for it */
+} WbcUrgency;
+
+#define WBC_URGENCIES	3
+
+/*
+ * What of n slots flights in advance may take: the rest is for clients.  A
+ * single slot can't be shared.
+ */
+static inline int
+wbc_flight_share_in_advance(int n)
+{
+	return Max(n - Max(n / 4, 1), Min(n, 1));
+}
 
 typedef enum WbcJoin
 {
@@ -75,6 +96,7 @@ extern const WbcFlightResult *wbc_flight_result(int flight);
 extern TimestampTz wbc_flight_took_off_at(int flight);
 extern void wbc_flight_leave(int flight);
 extern bool wbc_flight_reserve_lane(Oid dbid);
+extern void wbc_flight_wake_fetcher(Oid dbid);
 
 /* for leases, which are flights carried out by clients */
 extern uint64 wbc_flight_lease(int flight);
@@ -95,7 +117,7 @@ extern void wbc_flight_hand_over(int flight, WbcCarrier carrier);
 extern const WbcKey *wbc_flight_key(int flight);
 extern TimestampTz wbc_flight_asked_at(int flight);
 extern const WbcAdHoc *wbc_flight_ad_hoc(int flight);
-extern bool wbc_flight_has_waiters(int flight);
+extern WbcUrgency wbc_flight_urgency(int flight);
 extern bool wbc_flight_take_off(int flight, const WbcStamp *stamp,
 								TimestampTz now);
 extern void wbc_flight_land(int flight, const WbcFlightResult *result);

@@ -94,6 +94,24 @@ find_crew(Lane *lane, pid_t pid)
 	return NULL;
 }
 
+/*
+ * A client has asked for this flight.  If it was in advance, who has it in hand
+ * may have put it off.
+ */
+void
+wbc_flight_ask_for(int f)
+{
+	Flight	   *flight = &wbc_flights->flights[f];
+	Crew	   *crew;
+
+	if (!flight->in_advance)
+		return;
+	flight->in_advance = false;
+	crew = flight->pid == 0 ? NULL : find_crew(&wbc_flights->lanes[flight->lane], flight->pid);
+	if (crew != NULL)
+		SetLatch(&ProcGlobal->allProcs[crew->procno].procLatch);
+}
+
 static bool
 has_carrier(const Lane *lane, WbcCarrier carrier)
 {
@@ -151,6 +169,26 @@ wbc_flight_close_lane(int lane)
 		if (flight->pid == MyProcPid &&
 			(state == FLIGHT_QUEUED || state == FLIGHT_UNDER_WAY))
 			wbc_flight_enqueue(f);
+	}
+	LWLockRelease(wbc_flight_lock);
+}
+
+/*
+ * Has the database's fetcher look at what there is for it to do.
+ */
+void
+wbc_flight_wake_fetcher(Oid dbid)
+{
+	int			l;
+
+	LWLockAcquire(wbc_flight_lock, LW_SHARED);
+	l = wbc_flight_lane(dbid);
+	for (int i = 0; l != NONE && i < CREW_MAX; i++)
+	{
+		Crew	   *crew = &wbc_flights->lanes[l].crew[i];
+
+		if (crew->pid != 0 && crew->carrier == WBC_CARRIER_FETCHER)
+			SetLatch(&ProcGlobal->allProcs[crew->procno].procLatch);
 	}
 	LWLockRelease(wbc_flight_lock);
 }
@@ -228,6 +266,67 @@ wbc_flight_drop_lane(Oid dbid, const WbcError *error)
  */
 
 /*
+ * Would a process that takes a flight in advance leave one for clients?  The
+ * fetcher carries out many at a time, and knows better what it may do.
+ */
+static bool
+leaves_one_idle(const Lane *lane, WbcCarrier carrier)
+{
+	int			others = 0;
+
+	if (carrier == WBC_CARRIER_FETCHER)
+		return true;
+	for (int i = 0; i < CREW_MAX; i++)
+	{
+		const Crew *crew = &lane->crew[i];
+
+		if (crew->pid == 0 || crew->pid == MyProcPid || crew->carrier != carrier)
+			continue;
+		if (crew->idle)
+			return true;
+		others++;
+	}
+	return others == 0;
+}
+
+/*
+ * The first flight of a queue that a client has asked for, else the first, if it
+ * may be taken now; with the one before it.  Hold the lock.
+ */
+static int
+choose_flight(const Lane *lane, WbcCarrier carrier, int *before)
+{
+	const Queue *queue = &lane->queue[carrier];
+	int			previous = NONE;
+
+	*before = NONE;
+	for (int f = queue->head; f != NONE; f = wbc_flights->flights[f].next)
+	{
+		if (!wbc_flights->flights[f].in_advance)
+		{
+			*before = previous;
+			return f;
+		}
+		previous = f;
+	}
+	return leaves_one_idle(lane, carrier) ? queue->head : NONE;
+}
+
+/* Hold the lock. */
+static void
+unlink_flight(Queue *queue, int f, int before)
+{
+	int			next = wbc_flights->flights[f].next;
+
+	if (before == NONE)
+		queue->head = next;
+	else
+		wbc_flights->flights[before].next = next;
+	if (queue->tail == f)
+		queue->tail = before;
+}
+
+/*
  * Takes the next flight out of a queue, or returns -1; then this process's
  * latch will be set when there is one.  The flight stays QUEUED, and can be
  * joined, until wbc_flight_take_off().
@@ -237,16 +336,15 @@ wbc_flight_next(int lane, WbcCarrier carrier)
 {
 	Queue	   *queue = &wbc_flights->lanes[lane].queue[carrier];
 	Crew	   *crew;
+	int			before;
 	int			f;
 
 	LWLockAcquire(wbc_flight_lock, LW_EXCLUSIVE);
 	crew = find_crew(&wbc_flights->lanes[lane], MyProcPid);
-	f = queue->head;
+	f = choose_flight(&wbc_flights->lanes[lane], carrier, &before);
 	if (f != NONE)
 	{
-		queue->head = wbc_flights->flights[f].next;
-		if (queue->head == NONE)
-			queue->tail = NONE;
+		unlink_flight(queue, f, before);
 		wbc_flights->flights[f].pid = MyProcPid;
 	}
 	if (crew != NULL)
@@ -292,13 +390,16 @@ wbc_flight_ad_hoc(int flight)
 	return &wbc_flights->flights[flight].ad_hoc;
 }
 
-bool
-wbc_flight_has_waiters(int flight)
+WbcUrgency
+wbc_flight_urgency(int flight)
 {
-	bool		answer;
+	WbcUrgency	answer = WBC_URGENCY_WANTED;
 
 	LWLockAcquire(wbc_flight_lock, LW_SHARED);
-	answer = wbc_flights->flights[flight].refs > 1;
+	if (wbc_flights->flights[flight].in_advance)
+		answer = WBC_URGENCY_IN_ADVANCE;
+	else if (wbc_flights->flights[flight].refs > 1)
+		answer = WBC_URGENCY_WAITED_FOR;
 	LWLockRelease(wbc_flight_lock);
 
 	return answer;

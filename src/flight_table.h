@@ -41,6 +41,7 @@ typedef struct Flight
 	int			lane;			/* lock */
 	WbcCarrier	carrier;		/* lock */
 	WbcAdHoc	ad_hoc;			/* set when made */
+	bool		in_advance;		/* lock; no client has asked for it yet */
 	int			next;			/* lock; in a queue or the free list */
 	pid_t		pid;			/* lock; who has it in hand, 0: nobody */
 	uint64		lease;			/* set when made; 0: none */
@@ -88,6 +89,7 @@ typedef struct Lane
 typedef struct Table
 {
 	int			free;			/* first free flight, or NONE */
+	int			nfree;
 	uint64		leases;			/* given so far */
 	Lane		lanes[LANES];
 	Flight		flights[FLEXIBLE_ARRAY_MEMBER];
@@ -108,6 +110,7 @@ extern void wbc_flight_forget_line(const WbcKey *key);
 extern dsa_pointer wbc_flight_drop_ref(int f);
 extern int	wbc_flight_lane(Oid dbid);
 extern void wbc_flight_enqueue(int f);
+extern void wbc_flight_ask_for(int f);
 extern bool wbc_flight_is_lease_lost(const Flight *flight, TimestampTz now);
 extern void wbc_flight_lose(Line *line);
 extern void wbc_flight_lose_overdue(TimestampTz now);

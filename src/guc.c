@@ -23,6 +23,10 @@ int			wbc_guc_max_flights = 1024;
 int			wbc_guc_max_wait = 5000;
 int			wbc_guc_loaders = 2;
 int			wbc_guc_sidebar_alert_time = 30000;
+int			wbc_guc_warmer_budget = 1000;
+int			wbc_guc_warmer_ahead = 70 * 60 * 1000;
+int			wbc_guc_warmer_categories = 5;
+char	   *wbc_guc_warmer_sportsbooks = NULL;
 int			wbc_guc_alert_rate = 100;
 double		wbc_guc_odds_threshold = 10;
 char	   *wbc_guc_notify_channel = NULL;
@@ -115,6 +119,42 @@ define_hot_keys(void)
 }
 
 static void
+define_warmer(void)
+{
+	DefineCustomIntVariable("wbcache.warmer_budget",
+							"Requests that a run of the warmer may make.",
+							"What is left over for want of it comes first to be warmed in the next runs, by priority.",
+							&wbc_guc_warmer_budget,
+							1000, 1, INT_MAX,
+							PGC_USERSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.warmer_ahead",
+							"How long before its start a game is warmed by the task.",
+							"An hour, and what may pass until the next run.",
+							&wbc_guc_warmer_ahead,
+							70 * 60 * 1000, 1, 7 * 24 * 60 * 60 * 1000,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("wbcache.warmer_categories",
+							"Categories of props that are warmed for each game.",
+							"Those of highest weight in wbcache.warmer_weight.",
+							&wbc_guc_warmer_categories,
+							5, 1, 100,
+							PGC_USERSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("wbcache.warmer_sportsbooks",
+							   "Comma-separated sportsbooks whose props are warmed.",
+							   NULL,
+							   &wbc_guc_warmer_sportsbooks,
+							   "draftkings,fanduel",
+							   PGC_USERSET, 0,
+							   NULL, NULL, NULL);
+}
+
+static void
 define_sizes(void)
 {
 	DefineCustomIntVariable("wbcache.memory_size",
@@ -177,6 +217,7 @@ wbc_guc_define(void)
 
 	define_invalidation();
 	define_hot_keys();
+	define_warmer();
 	MarkGUCPrefixReserved("wbcache");
 }
 

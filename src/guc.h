@@ -17,6 +17,10 @@ extern int	wbc_guc_max_flights;
 extern int	wbc_guc_max_wait;		/* ms */
 extern int	wbc_guc_loaders;		/* in each database */
 extern int	wbc_guc_sidebar_alert_time; /* ms */
+extern int	wbc_guc_warmer_budget;	/* requests a run */
+extern int	wbc_guc_warmer_ahead;	/* ms */
+extern int	wbc_guc_warmer_categories;	/* of a fixture */
+extern char *wbc_guc_warmer_sportsbooks;	/* list */
 extern int	wbc_guc_alert_rate;		/* a minute; 0: no warning */
 extern double wbc_guc_odds_threshold;	/* percent */
 extern char *wbc_guc_notify_channel;	/* empty: none */

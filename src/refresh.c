@@ -284,3 +284,14 @@ wbc_refresh_fail(const WbcRefresh *refresh, const WbcError *error,
 	result.error = *error;
 	wbc_flight_land(refresh->flight, &result);
 }
+
+/*
+ * The fetch was not made, and nobody but its waiters needs to know.
+ */
+void
+wbc_refresh_give_up(const WbcRefresh *refresh, const WbcError *error)
+{
+	WbcFlightResult result = {.failed = true, .error = *error};
+
+	wbc_flight_land(refresh->flight, &result);
+}

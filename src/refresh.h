@@ -53,6 +53,7 @@ extern bool wbc_refresh_publish(const WbcRefresh *refresh, const WbcBody *body,
 								WbcError *error, TimestampTz now);
 extern bool wbc_refresh_redate(const WbcRefresh *refresh, const WbcBody *validators,
 							   WbcError *error, TimestampTz now);
+extern void wbc_refresh_give_up(const WbcRefresh *refresh, const WbcError *error);
 extern void wbc_refresh_fail(const WbcRefresh *refresh, const WbcError *error,
 							 TimestampTz now);
 

@@ -502,3 +502,45 @@ wbc_swr_look_again(void *arg)
 	wbc_memory_unpin(found.pointer);
 	return false;
 }
+
+/*
+ * Takes the value if it is fresh; for a read that is no client's, and is not
+ * counted.  Returns false when it isn't, or when memory has an error only.
+ */
+bool
+wbc_swr_take_fresh(WbcRead *read)
+{
+	WbcFound	found;
+
+	switch (look(read, read->asked_at, &found))
+	{
+		case LOOK_FRESH:
+			wbc_swr_take_value(read, found.pointer, read->asked_at, true);
+			return true;
+		case LOOK_STALE:
+			wbc_memory_unpin(found.pointer);
+			break;
+		case LOOK_FAILURE:
+			keep_failure(read, &found);
+			break;
+		case LOOK_MISS:
+			break;
+	}
+	return false;
+}
+
+/*
+ * Is there no fresh value yet?  As wbc_swr_look_again(), but a stale one won't
+ * do.
+ */
+bool
+wbc_swr_is_not_fresh(void *arg)
+{
+	const WbcRead *read = arg;
+	WbcFound	found;
+	Look		answer = look(read, GetCurrentTimestamp(), &found);
+
+	if (answer != LOOK_MISS)
+		wbc_memory_unpin(found.pointer);
+	return answer != LOOK_FRESH;
+}

@@ -50,6 +50,17 @@ typedef struct WbcRead
 	bool		started_flight;
 } WbcRead;
 
+/* What came of warming a key. */
+typedef enum WbcWarm
+{
+	WBC_WARM_FRESH,				/* its value is there */
+	WBC_WARM_STARTED,			/* a flight was made: land it */
+	WBC_WARM_JOINED,			/* there was one: land it */
+	WBC_WARM_FAILED,			/* the read's error says why */
+	WBC_WARM_MISSING			/* it would take a flight, which may not, or
+								 * can't be made now */
+} WbcWarm;
+
 extern void wbc_swr_prepare(void);
 extern void wbc_swr_begin(WbcRead *read, const text *key, TimestampTz now);
 extern void wbc_swr_begin_ad_hoc(WbcRead *read, const text *key,
@@ -58,5 +69,7 @@ extern void wbc_swr_begin_ad_hoc(WbcRead *read, const text *key,
 extern void wbc_swr_check_lease(const WbcRead *read);
 extern bool wbc_swr_look(WbcRead *read);
 extern void wbc_swr_fly(WbcRead **reads, int n);
+extern WbcWarm wbc_swr_warm(WbcRead *read, bool may_fly);
+extern void wbc_swr_warm_land(WbcRead *read, TimestampTz deadline);
 
 #endif							/* WBC_SWR_H */

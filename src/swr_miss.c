@@ -61,6 +61,31 @@ promote(const WbcKey *key, const WbcTableRow *row)
 	wbc_memory_unpin(pointer);
 }
 
+/* Has the table tier a row that may be served? */
+static bool
+find_row(const WbcRead *read, WbcTableRow *row)
+{
+	return wbc_table_find(&read->key, row) &&
+		row->hard_expires_at > read->asked_at &&
+		wbc_swr_is_for(read, row->stamp.n, row->stamp.stripe) &&
+		wbc_stamp_is_current(&read->key, &row->stamp);
+}
+
+/*
+ * Brings a fresh value from the table tier into memory.  Returns whether there
+ * was one.
+ */
+bool
+wbc_swr_promote(const WbcRead *read)
+{
+	WbcTableRow row;
+
+	if (!find_row(read, &row) || row.soft_expires_at <= read->asked_at)
+		return false;
+	promote(&read->key, &row);
+	return true;
+}
+
 /*
  * Answers from the table tier if that is possible.
  */
@@ -70,9 +95,7 @@ answer_from_table(WbcRead *read)
 	TimestampTz now = read->asked_at;
 	WbcTableRow row;
 
-	if (!wbc_table_find(&read->key, &row) || row.hard_expires_at <= now ||
-		!wbc_swr_is_for(read, row.stamp.n, row.stamp.stripe) ||
-		!wbc_stamp_is_current(&read->key, &row.stamp))
+	if (!find_row(read, &row))
 		return false;
 
 	promote(&read->key, &row);

@@ -37,4 +37,8 @@ extern WbcFlightAsk wbc_swr_ask(const WbcRead *read);
 extern void wbc_swr_take_lease(WbcRead *read);
 extern void wbc_swr_see_to_refresh(WbcRead *read, bool claimed);
 
+extern bool wbc_swr_is_not_fresh(void *arg);
+extern bool wbc_swr_take_fresh(WbcRead *read);
+extern bool wbc_swr_promote(const WbcRead *read);
+
 #endif							/* WBC_SWR_PARTS_H */

@@ -36,6 +36,7 @@
 #include "storage/lwlock.h"
 #include "utils/timestamp.h"
 
+#include "flight.h"
 #include "shmem.h"
 #include "upstream.h"
 
@@ -203,23 +204,33 @@ ask_breaker(const WbcUpstream *upstream, const WbcServer *server,
 	return WBC_ADMIT_GO;
 }
 
-/* Everything together.  Needs the lock. */
+/*
+ * Everything together.  A request in advance may use a part of what there is
+ * only.  Needs the lock.
+ */
 static WbcAdmission
-ask(const WbcUpstream *upstream, const WbcServer *server, TimestampTz now,
-	TimestampTz *when)
+ask(const WbcUpstream *upstream, const WbcServer *server, bool in_advance,
+	TimestampTz now, TimestampTz *when)
 {
 	WbcAdmission admission = ask_breaker(upstream, server, now, when);
+	int			connections = server->max_connections;
+	int			requests = server->rate_requests;
 
 	if (admission != WBC_ADMIT_GO)
 		return admission;
 
-	*when = wbc_ratelimit_next(&upstream->limit, server->rate_requests,
+	if (in_advance)
+	{
+		connections = wbc_flight_share_in_advance(connections);
+		requests = wbc_flight_share_in_advance(requests);
+	}
+	*when = wbc_ratelimit_next(&upstream->limit, requests,
 							   server->rate_window_ms, now);
 	if (upstream->limit.paused_until > now)
 		return WBC_ADMIT_PAUSED;
 	if (*when > now)
 		return WBC_ADMIT_RATE_LIMITED;
-	if (upstream->running >= server->max_connections)
+	if (upstream->running >= connections)
 		return WBC_ADMIT_BUSY;
 	return WBC_ADMIT_GO;
 }
@@ -227,11 +238,11 @@ ask(const WbcUpstream *upstream, const WbcServer *server, TimestampTz now,
 /*
  * May a request to this server start now?  *when is set to the time to ask
  * again; for WBC_ADMIT_BUSY, which ends with a request and not at a time, and
- * for WBC_ADMIT_GO it is now.
+ * for WBC_ADMIT_GO it is now.  in_advance: no client has asked for it.
  */
 WbcAdmission
-wbc_upstream_ask(int slot, const WbcServer *server, TimestampTz now,
-				 TimestampTz *when)
+wbc_upstream_ask(int slot, const WbcServer *server, bool in_advance,
+				 TimestampTz now, TimestampTz *when)
 {
 	WbcAdmission admission;
 	WbcUpstream *upstream;
@@ -242,7 +253,7 @@ wbc_upstream_ask(int slot, const WbcServer *server, TimestampTz now,
 	if (upstream != NULL)
 	{
 		apply_options(upstream, server, now);
-		admission = ask(upstream, server, now, when);
+		admission = ask(upstream, server, in_advance, now, when);
 	}
 	else
 	{
@@ -288,7 +299,7 @@ wbc_upstream_spare(int slot, const WbcServer *server, int mine,
 	if (upstream != NULL)
 	{
 		apply_options(upstream, server, now);
-		if (ask(upstream, server, now, when) == WBC_ADMIT_GO)
+		if (ask(upstream, server, true, now, when) == WBC_ADMIT_GO)
 			spare = Min(Max(most / 2, 1) - mine,
 						most - (most > 1) - upstream->running);
 		if (spare > 0 && server->rate_requests > 0)

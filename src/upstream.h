@@ -73,6 +73,7 @@ typedef enum WbcUpstreamOutcome
 extern void wbc_upstream_register(void);
 extern int	wbc_upstream_slot(Oid dbid, Oid serverid);
 extern WbcAdmission wbc_upstream_ask(int slot, const WbcServer *server,
+									 bool in_advance,
 									 TimestampTz now, TimestampTz *when);
 extern int	wbc_upstream_spare(int slot, const WbcServer *server, int mine,
 							   TimestampTz now, TimestampTz *when);

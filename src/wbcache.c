@@ -40,7 +40,10 @@
  *				task.c			rows of wbcache.task, and what becomes of them
  *				task_clock.c	starting tasks when their time has come
  *				task_ddl.c		SQL: schedule_task and its like, run_task
+ *				warmer.c		one run of the warmer
+ *				warmer_sql.c	SQL: warm_keys, and what the warmer has done
  *	3 mechanism	flight.c		fetches in progress and those who wait
+ *				ahead.c			keys that are refreshed before they turn stale
  *				pending.c		what a transaction will do at commit
  *				pending_end.c	doing it
  *				endpoint.c		routing, privileges, what a value depends on
@@ -62,6 +65,7 @@
  *				table.c			the table tier
  *				journal.c		counters and events of invalidation
  *				metrics.c		counters, and what took how long
+ *				warmer_state.c	what the warmer has done, and does
  *	1 base		guc.c			settings
  *				shmem.c			shared memory for all of them
  *				keep.c			what of it survives a clean restart
@@ -84,6 +88,7 @@
  */
 #include "postgres.h"
 
+#include "ahead.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
@@ -105,6 +110,7 @@
 #include "shmem.h"
 #include "upstream.h"
 #include "utils/timestamp.h"
+#include "warmer_state.h"
 #include "watch.h"
 #include "worker.h"
 
@@ -150,6 +156,8 @@ claim_shared_memory(void)
 	wbc_upstream_register();
 	wbc_worker_register();
 	wbc_hotkey_register();
+	wbc_ahead_register();
+	wbc_warmer_state_register();
 	wbc_shmem_install_hooks();
 }
 

@@ -280,6 +280,12 @@ class ProgramTest(unittest.TestCase):
         first = up.get(target).data
         wait_until(lambda: up.get(target).data != first, "another price")
 
+    def test_time_that_passes_faster(self):
+        up = self.start("--speed", "3600")      # an hour a second: nfl-kc-buf starts within two
+        target = "/api/v3/fixtures?id=nfl-kc-buf&status=live"
+        self.assertEqual(up.json(target)["data"], [])
+        wait_until(lambda: up.json(target)["data"], "the kick-off")
+
     def test_tls(self):
         if shutil.which("openssl") is None:
             self.skipTest("no openssl program to make a certificate with")

@@ -63,6 +63,8 @@ def parse_options():
                         help="real schedules: a file or folder of nflverse *.csv and openfootball *.json")
     parser.add_argument("--now", metavar="TIME",
                         help="what time the API believes it is at its start: ISO 8601, or mid-season")
+    parser.add_argument("--speed", type=seconds_option, default=1.0, metavar="N",
+                        help="how fast time passes for the API from there on (1)")
     parser.add_argument("--api-key", metavar="KEY", help="demand this X-Api-Key (or ?key=) outside /control")
     parser.add_argument("--latency", type=seconds_option, default=0.0, metavar="S",
                         help="seconds before each answer (0)")
@@ -87,7 +89,7 @@ def build_server(options):
     now = datetime.now(timezone.utc)
     fixtures = data.load_schedule(options.fixtures) if options.fixtures else data.built_in_fixtures(now)
     offset = pretended_time(options.now, fixtures, now) - now
-    api = Api(fixtures, lambda: datetime.now(timezone.utc) + offset, options.api_key, options.price_every)
+    api = Api(fixtures, lambda: now + offset + (datetime.now(timezone.utc) - now) * options.speed, options.api_key, options.price_every)
     traffic, behaviours = Traffic(), Behaviours()
     control = Control(api, traffic, behaviours)
     tls = None

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * ahead.h
+ *	  Keys whose values are refreshed before they turn stale.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_AHEAD_H
+#define WBC_AHEAD_H
+
+#include "wbcache.h"
+
+/* Most keys, over all databases. */
+#define WBC_AHEAD_MAX	4096
+
+extern void wbc_ahead_register(void);
+
+/* for the warmer */
+extern bool wbc_ahead_add(const WbcKey *key, uint64 group, int priority,
+						  TimestampTz until);
+extern void wbc_ahead_keep(Oid dbid, const uint64 *groups, int n);
+extern void wbc_ahead_count(Oid dbid, int64 *keys, int64 *refreshes);
+
+/* for the fetcher */
+extern TimestampTz wbc_ahead_run(TimestampTz now);
+
+#endif							/* WBC_AHEAD_H */

@@ -1,0 +1,606 @@
+/*-------------------------------------------------------------------------
+ *
+ * warmer.c
+ *	  One run of the warmer: the procedure wbcache.warm_upcoming.
+ *
+ * Layer 4.  Called by the task "warmer".  A run has a queue of jobs, each a key,
+ * in order of the games' priority: first one for each game's categories; when
+ * these have come, the keys of its props take their place.  A window of jobs is
+ * under way at a time.
+ *
+ *		plan		which games, by wbcache.get_upcoming_fixtures()
+ *		turn		start jobs until the window is full; write the log; commit;
+ *					wait for the flight that was started first; take its value
+ *
+ * It waits outside of any snapshot: after the commit, with nothing but the
+ * references to its flights, which it gives back at its end, by error too.  All
+ * flights are in advance (flight.c): they give way to those of clients.
+ *
+ * A run starts no more than wbcache.warmer_budget flights, and none once it has
+ * taken its task's interval.  Where the upstream is not asked now (breaker, rate
+ * limit), the run rests, and tries the same key again.  Keys whose values are
+ * there cost no budget; they too are put on the list of ahead.c again.
+ *
+ * A session lock keeps two runs from overlapping, also where somebody calls the
+ * procedure himself.  The run is the only one that writes the state of its
+ * database (warmer_state.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "ahead.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "flight.h"
+#include "fmgr.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "shmem.h"
+#include "statement.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "swr.h"
+#include "task.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "warmer.h"
+#include "warmer_state.h"
+
+/* Class of our advisory lock; task.c has 3 and 4, sidebar_refresh.c 5. */
+#define LOCK_OF_WARMER	6
+
+/* Jobs under way at a time. */
+#define WINDOW		8
+
+/* Jobs started, rows written, from one commit to the next. */
+#define TURN_MAX	64
+
+/* Where there is no task to say it. */
+#define INTERVAL	(5 * USECS_PER_MINUTE)
+
+/* Before the upstream is tried again that is not asked now. */
+#define REST		(USECS_PER_SEC / 2)
+
+PG_FUNCTION_INFO_V1(wbcache_warm_upcoming);
+
+typedef struct Game
+{
+	char	   *id;
+	int			priority;
+	uint64		group;
+	bool		skipped;
+} Game;
+
+typedef struct Job
+{
+	Game	   *game;
+	bool		is_categories;
+	char	   *key;
+} Job;
+
+typedef struct Flying
+{
+	Job		   *job;			/* NULL: free */
+	WbcRead		read;
+	const char *result;			/* if it brings a value */
+} Flying;
+
+typedef struct Run
+{
+	MemoryContext context;		/* lives as long as the run */
+	MemoryContext turn;			/* a turn */
+	TimestampTz started;
+	TimestampTz until;			/* no job is started later */
+	TimestampTz rest_until;
+	int64		interval;
+	int			budget;			/* flights that may still be started */
+	int			expected;		/* of them, for props of the categories that
+								 * are under way */
+	List	   *sportsbooks;
+	List	   *jobs;			/* the last one is the next */
+	Flying		window[WINDOW];	/* in the order of their start, from "first" */
+	int			first;
+	int			nflying;
+	List	   *log;			/* of WbcWarmLog, to be written */
+	WbcWarmerCounts counts;
+	const char *error;			/* the last one */
+} Run;
+
+/* ----------------------------------------------------------------
+ * The plan
+ * ----------------------------------------------------------------
+ */
+
+/* Can it be a segment of a key? */
+static bool
+is_segment(const char *text)
+{
+	for (const char *p = text; *p != '\0'; p++)
+		if (*p == ':' || (unsigned char) *p < 0x20 || *p == 0x7f)
+			return false;
+	return text[0] != '\0' && strlen(text) < WBC_KEY_MAX / 2;
+}
+
+static Job *
+make_job(Game *game, bool is_categories, char *key)
+{
+	Job		   *job = palloc(sizeof(Job));
+
+	job->game = game;
+	job->is_categories = is_categories;
+	job->key = key;
+	return job;
+}
+
+static void
+add_game(Run *run, char *id, int priority, uint64 *group)
+{
+	Game	   *game = palloc0(sizeof(Game));
+
+	game->id = id;
+	game->priority = priority;
+	game->group = hash_bytes_extended((unsigned char *) id, strlen(id), 0);
+	*group = game->group;
+	if (is_segment(id))
+		run->jobs = lappend(run->jobs, make_job(game, true,
+												psprintf("props:categories:%s", id)));
+	else
+	{
+		run->counts.errors++;
+		run->error = "the id of a fixture can't be a part of a key";
+	}
+}
+
+static int
+compare_groups(const void *a, const void *b)
+{
+	uint64		x = *(const uint64 *) a;
+	uint64		y = *(const uint64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Makes the jobs; what is not to be warmed any more goes off the list.  SPI is
+ * connected.
+ */
+static void
+plan(Run *run)
+{
+	static const Oid types[1] = {FLOAT8OID};
+	Datum		values[1] = {Float8GetDatum(wbc_guc_warmer_ahead / 3600000.0)};
+	uint64		n = 0;
+	uint64	   *groups;
+
+	if (OidIsValid(wbc_statement_table("events")))
+		n = wbc_statement_execute("SELECT fixture_id, priority"
+								  " FROM wbcache.get_upcoming_fixtures($1)",
+								  1, types, values, NULL);
+	else
+		run->error = "no table of events is bound";
+	groups = MemoryContextAllocHuge(run->context, Max(n, 1) * sizeof(uint64));
+	for (int64 i = (int64) n - 1; i >= 0; i--)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MemoryContext caller = MemoryContextSwitchTo(run->context);
+		bool		null;
+
+		add_game(run, SPI_getvalue(tuple, desc, 1),
+				 DatumGetInt32(SPI_getbinval(tuple, desc, 2, &null)), &groups[i]);
+		MemoryContextSwitchTo(caller);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	qsort(groups, n, sizeof(uint64), compare_groups);
+	wbc_ahead_keep(MyDatabaseId, groups, n);
+	pfree(groups);
+}
+
+/* SPI is connected. */
+static void
+read_interval(Run *run)
+{
+	WbcStatementScope scope;
+	WbcTask		task;
+
+	wbc_statement_begin("task", &scope);
+	run->interval = wbc_task_find(WBC_WARMER_TASK, &task) ? task.interval : INTERVAL;
+	wbc_statement_end(&scope);
+	run->until = run->started + run->interval;
+}
+
+/* ----------------------------------------------------------------
+ * What comes of a job
+ * ----------------------------------------------------------------
+ */
+
+static void
+note(Run *run, const Job *job, const char *result, int64 took)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+	WbcWarmLog *row = palloc(sizeof(WbcWarmLog));
+
+	row->at = GetCurrentTimestamp();
+	row->fixture = job->game->id;
+	row->key = job->key;
+	row->priority = job->game->priority;
+	row->ms = took / 1000.0;
+	row->result = result;
+	run->log = lappend(run->log, row);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+note_error(Run *run, const Job *job, const char *message, int64 took)
+{
+	run->counts.errors++;
+	run->error = MemoryContextStrdup(run->context, message);
+	note(run, job, MemoryContextStrdup(run->context, psprintf("failed: %s", message)),
+		 took);
+}
+
+/* One category's, in the run's context; the last one is the next. */
+static void
+add_props_of(Run *run, Game *game, const char *category)
+{
+	for (int i = list_length(run->sportsbooks) - 1; i >= 0; i--)
+	{
+		const char *sportsbook = list_nth(run->sportsbooks, i);
+		char	   *key = psprintf("props:%s:%s:%s", game->id, category, sportsbook);
+
+		if (is_segment(category) && is_segment(sportsbook) && strlen(key) <= WBC_KEY_MAX)
+			run->jobs = lappend(run->jobs, make_job(game, false, key));
+		else
+			pfree(key);
+	}
+}
+
+/*
+ * Puts the keys of a game's props at the head of the queue.  Returns false when
+ * the value doesn't look like categories.  Needs a snapshot, and SPI.
+ */
+static bool
+add_props(Run *run, Game *game, text *categories)
+{
+	static const Oid types[2] = {JSONOID, INT4OID};
+	Datum		values[2] = {
+		PointerGetDatum(categories), Int32GetDatum(wbc_guc_warmer_categories)
+	};
+	MemoryContext caller;
+	bool		is_list = true;
+
+	(void) wbc_statement_execute("SELECT category FROM wbcache.top_categories($1, $2)",
+								 2, types, values, NULL);
+	caller = MemoryContextSwitchTo(run->context);
+	for (int64 i = (int64) SPI_processed - 1; i >= 0; i--)
+	{
+		char	   *category = SPI_getvalue(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, 1);
+
+		is_list = category != NULL;
+		if (is_list)
+			add_props_of(run, game, category);
+	}
+	MemoryContextSwitchTo(caller);
+	SPI_freetuptable(SPI_tuptable);
+	return is_list;
+}
+
+/* How many props a game has at most. */
+static int
+most_props(const Run *run)
+{
+	return wbc_guc_warmer_categories * list_length(run->sportsbooks);
+}
+
+/*
+ * The key's value is there.
+ */
+static void
+take_value(Run *run, const Job *job, const WbcRead *read, const char *result,
+		   int64 took)
+{
+	(void) wbc_ahead_add(&read->key, job->game->group, job->game->priority,
+						 run->started + 2 * run->interval);
+	if (!job->is_categories)
+		run->counts.props_cached++;
+	else if (add_props(run, job->game, read->value))
+	{
+		run->counts.categories_cached++;
+		run->counts.fixtures_warmed++;
+	}
+	else
+	{
+		note_error(run, job, "categories in an unexpected shape", took);
+		return;
+	}
+	if (result != NULL)
+		note(run, job, result, took);
+}
+
+/* It is tried again when the run has rested. */
+static void
+put_back(Run *run, Job *job, TimestampTz now)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+
+	run->jobs = lappend(run->jobs, job);
+	run->rest_until = now + REST;
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+skip(Run *run, const Job *job)
+{
+	if (!job->game->skipped)
+		run->counts.skipped_for_budget++;
+	job->game->skipped = true;
+}
+
+/* ----------------------------------------------------------------
+ * A turn
+ * ----------------------------------------------------------------
+ */
+
+static void
+start_job(Run *run, Job *job)
+{
+	Flying	   *flying = &run->window[(run->first + run->nflying) % WINDOW];
+	TimestampTz now = GetCurrentTimestamp();
+	bool		may_fly = run->budget > 0 && now < run->until;
+
+	wbc_swr_begin(&flying->read, cstring_to_text(job->key), now);
+	flying->result = "fetched";
+	switch (wbc_swr_warm(&flying->read, may_fly))
+	{
+		case WBC_WARM_FRESH:
+			take_value(run, job, &flying->read, NULL, 0);
+			return;
+		case WBC_WARM_STARTED:
+			run->budget--;
+			run->counts.requests++;
+			break;
+		case WBC_WARM_JOINED:
+			flying->result = "joined";
+			break;
+		case WBC_WARM_FAILED:
+			note_error(run, job, flying->read.error.message, 0);
+			return;
+		case WBC_WARM_MISSING:
+			if (may_fly)
+				put_back(run, job, now);
+			else
+				skip(run, job);
+			return;
+	}
+	if (job->is_categories)
+		run->expected += most_props(run);
+	flying->job = job;
+	run->nflying++;
+}
+
+/*
+ * May the next job be started?  A game's categories have to wait while those of
+ * games before it may need the rest of the budget for their props.
+ */
+static bool
+may_start(const Run *run)
+{
+	if (run->jobs == NIL || run->nflying == WINDOW ||
+		run->rest_until > GetCurrentTimestamp())
+		return false;
+	return run->nflying == 0 || run->budget > run->expected ||
+		!((Job *) llast(run->jobs))->is_categories;
+}
+
+static void
+start_jobs(Run *run)
+{
+	wbc_swr_prepare();
+	for (int i = 0; i < TURN_MAX && may_start(run); i++)
+	{
+		Job		   *job = llast(run->jobs);
+
+		CHECK_FOR_INTERRUPTS();
+		run->jobs = list_delete_last(run->jobs);
+		start_job(run, job);
+	}
+}
+
+/*
+ * Waits, without a snapshot, for the flight that was started first.
+ */
+static void
+wait_for_first(Run *run)
+{
+	Flying	   *flying = &run->window[run->first];
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+
+	wbc_swr_warm_land(&flying->read,
+					  flying->read.asked_at + (int64) wbc_guc_max_wait * 2000);
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Takes what has come of the flight that was waited for.  A refusal was no
+ * request.
+ */
+static void
+finish_first(Run *run)
+{
+	Flying	   *flying = &run->window[run->first];
+	Job		   *job = flying->job;
+
+	flying->job = NULL;
+	run->first = (run->first + 1) % WINDOW;
+	run->nflying--;
+	if (job->is_categories)
+		run->expected -= most_props(run);
+	if (!flying->read.failed)
+	{
+		take_value(run, job, &flying->read, flying->result, flying->read.waited);
+		pfree(flying->read.value);
+	}
+	else if (flying->read.error.sqlstate == WBC_ERRCODE_UPSTREAM_UNAVAILABLE)
+	{
+		if (flying->read.started_flight)
+		{
+			run->budget++;
+			run->counts.requests--;
+		}
+		put_back(run, job, GetCurrentTimestamp());
+	}
+	else
+		note_error(run, job, flying->read.error.message, flying->read.waited);
+}
+
+static void
+rest(Run *run)
+{
+	long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+													 run->rest_until);
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Max(ms, 1), wbc_compat_wait_event("WbcacheWarmer"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Writes what there is of the log, if it is enough; and commits. */
+static void
+commit(Run *run, bool all)
+{
+	if (list_length(run->log) >= (all ? 1 : TURN_MAX))
+	{
+		wbc_statement_set("synchronous_commit", "off", GUC_ACTION_LOCAL);
+		wbc_warmer_write_log(run->log, all);
+		list_free_deep(run->log);
+		run->log = NIL;
+	}
+	wbc_warmer_state_put(&run->counts, run->error);
+	SPI_commit();
+}
+
+static void
+turn(Run *run)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->turn);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (run->nflying > 0 && run->window[run->first].read.flight < 0)
+		finish_first(run);
+	start_jobs(run);
+	PopActiveSnapshot();
+	commit(run, false);
+	if (run->nflying > 0)
+		wait_for_first(run);
+	else if (run->jobs != NIL && run->rest_until > GetCurrentTimestamp())
+		rest(run);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(run->turn);
+}
+
+static void
+carry_out(Run *run)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	read_interval(run);
+	plan(run);
+	PopActiveSnapshot();
+	while (run->jobs != NIL || run->nflying > 0)
+		turn(run);
+	commit(run, true);
+}
+
+/* ----------------------------------------------------------------
+ * The procedure
+ * ----------------------------------------------------------------
+ */
+
+static void
+make_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, LOCK_OF_WARMER);
+}
+
+/*
+ * The run ends, by an error (code is 0), or with its process.
+ */
+static void
+stop(int code, Datum arg)
+{
+	Run		   *run = (Run *) DatumGetPointer(arg);
+	LOCKTAG		tag;
+
+	for (int i = 0; i < WINDOW; i++)
+		if (run->window[i].job != NULL && run->window[i].read.flight >= 0)
+			wbc_flight_leave(run->window[i].read.flight);
+	wbc_warmer_state_put(&run->counts, run->error);
+	wbc_warmer_state_end(code == 0 ? WBC_WARMER_FAILED : WBC_WARMER_INTERRUPTED,
+						 GetCurrentTimestamp());
+	make_tag(&tag);
+	if (code == 0)
+		(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+static void
+begin(Run *run)
+{
+	memset(run, 0, sizeof(Run));
+	run->context = AllocSetContextCreate(PortalContext, "wbcache warmer",
+										 ALLOCSET_DEFAULT_SIZES);
+	run->turn = AllocSetContextCreate(run->context, "wbcache warmer turn",
+									  ALLOCSET_DEFAULT_SIZES);
+	run->started = GetCurrentTimestamp();
+	run->budget = wbc_guc_warmer_budget;
+	run->sportsbooks = wbc_warmer_sportsbooks(run->context);
+	for (int i = 0; i < WINDOW; i++)
+		run->window[i].read.flight = -1;
+}
+
+/*
+ * warm_upcoming()
+ */
+Datum
+wbcache_warm_upcoming(PG_FUNCTION_ARGS)
+{
+	Run			run;
+	LOCKTAG		tag;
+
+	wbc_shmem_require();
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("wbcache.warm_upcoming() can't be called in a transaction block"),
+				 errdetail("It commits, so as to hold no snapshot while it waits."),
+				 errhint("Call it by itself, or call wbcache.run_warmer().")));
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	begin(&run);
+	make_tag(&tag);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+	{
+		SPI_finish();
+		ereport(NOTICE, (errmsg("the warmer is running already, skipping")));
+		PG_RETURN_VOID();
+	}
+	wbc_warmer_state_begin(run.started);
+	PG_ENSURE_ERROR_CLEANUP(stop, PointerGetDatum(&run));
+	{
+		carry_out(&run);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(stop, PointerGetDatum(&run));
+	wbc_warmer_state_end(WBC_WARMER_DONE, GetCurrentTimestamp());
+	(void) LockRelease(&tag, ExclusiveLock, true);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,163 @@
+/*-------------------------------------------------------------------------
+ *
+ * warmer_state.c
+ *	  What the warmer of each database has done, and does.
+ *
+ * Layer 2.  A page for each database, under one lock, written by the one run
+ * that a database has at a time (warmer.c holds a lock for that) and read by
+ * whoever asks.  All functions are about the database of this process.  When all
+ * pages are taken, that of the database whose warmer has run least lately goes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "mb/pg_wchar.h"
+#include "shmem.h"
+#include "warmer_state.h"
+
+#define PAGES	64
+
+typedef struct Pages
+{
+	WbcWarmerState page[PAGES]; /* lock */
+} Pages;
+
+static Pages *pages;
+static LWLock *lock;
+
+static Size
+pages_size(void)
+{
+	return sizeof(Pages);
+}
+
+static void
+pages_attach(void *place, LWLockPadded *locks, bool found)
+{
+	pages = place;
+	lock = &locks[0].lock;
+	if (!found)
+		memset(pages, 0, sizeof(Pages));
+}
+
+void
+wbc_warmer_state_register(void)
+{
+	static const WbcShmemPiece piece = {
+		.name = "wbcache_warmer",
+		.nlocks = 1,
+		.size = pages_size,
+		.attach = pages_attach
+	};
+
+	wbc_shmem_register(&piece);
+}
+
+/* Hold the lock.  Returns NULL when there is none. */
+static WbcWarmerState *
+find_page(void)
+{
+	for (int i = 0; i < PAGES; i++)
+		if (pages->page[i].dbid == MyDatabaseId)
+			return &pages->page[i];
+	return NULL;
+}
+
+/* Hold the lock. */
+static WbcWarmerState *
+make_page(void)
+{
+	WbcWarmerState *page = &pages->page[0];
+
+	for (int i = 1; i < PAGES; i++)
+		if (pages->page[i].started_at < page->started_at)
+			page = &pages->page[i];
+	memset(page, 0, sizeof(WbcWarmerState));
+	page->dbid = MyDatabaseId;
+	return page;
+}
+
+/*
+ * A run begins, in this process.
+ */
+void
+wbc_warmer_state_begin(TimestampTz now)
+{
+	WbcWarmerState *page;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	page = find_page();
+	if (page == NULL)
+		page = make_page();
+	page->pid = MyProcPid;
+	page->started_at = now;
+	page->runs++;
+	page->error[0] = '\0';
+	memset(&page->now, 0, sizeof(WbcWarmerCounts));
+	LWLockRelease(lock);
+}
+
+/*
+ * What the run under way has done so far; error may be NULL.
+ */
+void
+wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error)
+{
+#define ADD(name, description) page->total.name += counts->name - page->now.name;
+	int			len = error == NULL ? 0 :
+		pg_mbcliplen(error, strlen(error), sizeof(((WbcWarmerState *) NULL)->error) - 1);
+	WbcWarmerState *page;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	page = find_page();
+	if (page != NULL)
+	{
+		WBC_WARMER_COUNTERS(ADD)
+		page->now = *counts;
+		if (error != NULL)
+		{
+			memcpy(page->error, error, len);
+			page->error[len] = '\0';
+		}
+	}
+	LWLockRelease(lock);
+#undef ADD
+}
+
+/*
+ * The run has ended.  Throws nothing.
+ */
+void
+wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now)
+{
+	WbcWarmerState *page;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	page = find_page();
+	if (page != NULL && page->pid == MyProcPid)
+	{
+		page->pid = 0;
+		page->end = end;
+		page->ended_at = now;
+		page->last_errors = page->now.errors;
+	}
+	LWLockRelease(lock);
+}
+
+/*
+ * A copy; all zero when there was no run yet.
+ */
+void
+wbc_warmer_state_read(WbcWarmerState *state)
+{
+	const WbcWarmerState *page;
+
+	memset(state, 0, sizeof(WbcWarmerState));
+	LWLockAcquire(lock, LW_SHARED);
+	page = find_page();
+	if (page != NULL)
+		*state = *page;
+	LWLockRelease(lock);
+}

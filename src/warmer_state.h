@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * warmer_state.h
+ *	  What the warmer of each database has done, and does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WBC_WARMER_STATE_H
+#define WBC_WARMER_STATE_H
+
+#include "wbcache.h"
+
+/*
+ * X(name, description): what a run has done, and all runs together.
+ */
+#define WBC_WARMER_COUNTERS(X) \
+	X(fixtures_warmed, "fixtures whose categories are there") \
+	X(categories_cached, "keys of categories that are there") \
+	X(props_cached, "keys of props that are there") \
+	X(requests, "fetches that were started") \
+	X(errors, "keys that could not be had") \
+	X(skipped_for_budget, "fixtures that were left for the next run, for want of budget or time")
+
+#define WBC_WARMER_FIELD(name, description) int64 name;
+
+typedef struct WbcWarmerCounts
+{
+	WBC_WARMER_COUNTERS(WBC_WARMER_FIELD)
+} WbcWarmerCounts;
+
+typedef enum WbcWarmerEnd
+{
+	WBC_WARMER_NEVER,			/* no run has ended since the server start */
+	WBC_WARMER_DONE,
+	WBC_WARMER_FAILED,
+	WBC_WARMER_INTERRUPTED
+} WbcWarmerEnd;
+
+/* Of one database. */
+typedef struct WbcWarmerState
+{
+	Oid			dbid;
+	pid_t		pid;			/* of the run under way; 0: none */
+	int64		runs;
+	TimestampTz started_at;		/* of the last run, or the one under way */
+	TimestampTz ended_at;		/* of the last run; 0: never */
+	WbcWarmerEnd end;			/* of the last run */
+	char		error[192];		/* the last one of the last run; empty: none */
+	int64		last_errors;	/* of the last run that has ended */
+	WbcWarmerCounts now;		/* of the last run, or the one under way */
+	WbcWarmerCounts total;
+} WbcWarmerState;
+
+extern void wbc_warmer_state_register(void);
+extern void wbc_warmer_state_begin(TimestampTz now);
+extern void wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error);
+extern void wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now);
+extern void wbc_warmer_state_read(WbcWarmerState *state);
+
+#endif							/* WBC_WARMER_STATE_H */

@@ -1,0 +1,100 @@
+# Refresh ahead: what a run has warmed is refreshed before it turns stale, while the game is to come or under way.
+
+use strict;
+use warnings FATAL => 'all';
+
+use Test::More;
+use WbcacheTest;
+
+my ($upstream, $node, $session) = start_served('main', server => { breaker_failures => 1000 },
+	conf => "wbcache.warmer_sportsbooks = 'draftkings'\nwbcache.warmer_categories = 1");
+my $categories = 'props:categories:nfl-kc-buf';
+my $markets = '/markets/active?fixture_id=nfl-kc-buf';
+
+$session->run(<<'END');
+CREATE TABLE event (id text PRIMARY KEY, sport text, league text, status text, starts timestamptz);
+INSERT INTO event VALUES ('nfl-kc-buf', 'football', 'nfl', 'unplayed', now() + interval '30 min'),
+  ('nfl-sf-sea', 'football', 'nfl', 'live', now());
+SELECT wbcache.bind_events('event', 'id', 'sport', 'league', 'status', 'starts');
+SELECT wbcache.preset_optic_odds('api');
+SELECT wbcache.alter_endpoint(name, soft_ttl => '1 s', hard_ttl => '1 min') FROM wbcache.endpoint WHERE name LIKE 'props%';
+SELECT wbcache.schedule_task('warmer', '1 h', 'wbcache.warm_upcoming()');
+END
+ok(await(sub { $session->json('SELECT wbcache.run_warmer()')->{ran} }), 'a run');
+
+sub requests
+{
+	return $upstream->count($markets);
+}
+
+# Reads until the upstream has had so many more requests; how each read was answered.
+sub read_during
+{
+	my ($more) = @_;
+	my $until = requests() + $more;
+	my %seen;
+
+	await(sub { $seen{ $session->ask($categories)->{status} }++; requests() >= $until }) or die "no more requests\n";
+	return \%seen;
+}
+
+behaviour 'nobody reads, and yet it is refreshed, by one request for each TTL or little more' => sub {
+	my $before = requests();
+	my $answer = $session->ask($categories);
+	ok(await(sub { requests() >= $before + 3 }), 'three refreshes');
+	is($session->ask($categories)->{status}, 'hit', 'then it is fresh');
+	my @started = map { $_->{started} } $upstream->log($markets);
+	cmp_ok($started[-1] - $started[-3], '>=', 1.4, 'seconds of two TTLs of a second');
+	is($session->stat('stat_warmer', 'keys_ahead, refreshes_ahead > 0'), '4|t', 'stat_warmer');
+};
+
+behaviour 'who reads all the time gets it fresh' => sub {
+	my $seen = read_during(4);
+	is($seen->{miss} // 0, 0, 'no miss');
+	cmp_ok($seen->{hit} // 0, '>', 50, 'hits') or diag(WbcacheTest::encode($seen));
+};
+
+behaviour 'what an invalidation takes away comes back without a reader' => sub {
+	my $before = requests();
+	$session->run(q{SELECT wbcache.invalidate_tag('game:nfl-kc-buf')});
+	ok(await(sub { requests() > $before }), 'it is fetched');
+	is($session->ask_until($categories, 'hit')->{status}, 'hit', 'and there');
+};
+
+behaviour 'while the upstream fails it is tried with growing delays; then it goes on' => sub {
+	$upstream->behave(path => '*', status => 503);
+	my $before = requests();
+	ok(await(sub { requests() >= $before + 3 }), 'tries');
+	is($session->ask($categories)->{value}{page}, 1, 'the value is served meanwhile');
+	$upstream->clear;
+	is($session->ask_until($categories, 'hit')->{status}, 'hit', 'fresh again');
+	read_during(2);
+};
+
+behaviour 'when the game is over it stops by itself' => sub {
+	my $others = '/markets/active?fixture_id=nfl-sf-sea';
+	$session->run(q{UPDATE event SET status = 'completed' WHERE id = 'nfl-kc-buf'});
+	is($session->json('SELECT wbcache.run_warmer()')->{keys_ahead}, 2, 'the keys of the other game are left');
+	$upstream->reset;
+	ok(await(sub { $upstream->count($others) >= 4 }), 'that one is refreshed four times');
+	cmp_ok(requests(), '<=', 1, 'requests for this one: that under way');
+};
+
+behaviour 'and so it does when no run comes any more' => sub {
+	my $runs = $session->stat('stat_warmer', 'runs');
+	$session->run(q{UPDATE event SET status = CASE id WHEN 'nfl-kc-buf' THEN 'live' ELSE 'completed' END; SELECT wbcache.schedule_task('warmer', '1 s', 'wbcache.warm_upcoming()')});
+	ok(await_value($session, "SELECT runs > $runs AND NOT running AND keys_ahead = 2 FROM wbcache.stat_warmer", 't'), 'it is refreshed');
+	$session->run(q{SELECT wbcache.unschedule_task('warmer')});
+	ok(await_value($session, 'SELECT keys_ahead FROM wbcache.stat_warmer', 0), 'no more');
+};
+
+behaviour 'DROP EXTENSION leaves nothing that fails' => sub {
+	my $log = log_size($node);
+	$session->run(q{SELECT wbcache.schedule_task('warmer', '1 h', 'wbcache.warm_upcoming()')});
+	ok(await_value($session, 'SELECT keys_ahead FROM wbcache.stat_warmer', 2), 'it is refreshed');
+	$session->run('SELECT wbcache.unbind_events($$event$$); DROP EXTENSION wbcache CASCADE; CREATE EXTENSION wbcache');
+	$session->value('SELECT wbcache.get_warmer_status()');
+	unlike(log_since($node, $log), qr/(ERROR|FATAL|PANIC):/, 'the log');
+};
+
+done_testing();
