@@ -3,7 +3,7 @@
 
 # The targets in SCRIPT_GOALS work before PostgreSQL's build files are there (the scripts install what is missing), so
 # that part of the file doesn't look for PGXS. The scripts call make again for the build.
-SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth stress deps help
+SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth loadtest stress deps help
 
 ifneq ($(filter $(SCRIPT_GOALS),$(MAKECMDGOALS)),)
 
@@ -30,6 +30,9 @@ bench:
 	@test/bench/invalidation.sh
 	@test/bench/sidebar.sh
 
+loadtest:
+	@test/load/load.sh
+
 stress:
 	@test/stress/stress.sh
 
@@ -48,6 +51,7 @@ help:
 	@echo "make demo-stop        end the demo and remove everything it made"
 	@echo "make bench            compare wbcache.get with Redis GET and others, what invalidation costs, and the sidebar"
 	@echo "make bench-growth     what half an hour of refreshes does to the table behind memory"
+	@echo "make loadtest         reads while games change and the upstream fails: a table, and a chart over time (DURATION=150 CLIENTS=64 RATE=2000 GAMES=500)"
 	@echo "make stress           a million reads beside transactions on the same key, checked (SEED=1 SESSIONS=8 OVERLAPS=1000000)"
 	@echo "make deps             install the Debian packages that build, check and demo need"
 
