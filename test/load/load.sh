@@ -6,9 +6,10 @@
 #   DURATION=150             seconds in all: a tenth cold, then warm; from 45 to 65 % the upstream is down
 #   CLIENTS=64 RATE=2000     connections, and the reads a second that they start together
 #   GAMES=500 LIVE=40        games, two keys each; the most popular ones are live
-#   CHANGES=20               changes of live games a second: prices, and one in twenty a status
+#   CHANGES=10               changes of live games a second: prices, and one in twenty a status
 #   LATENCY=0.15 JITTER=0.15 of the upstream: seconds for an answer, and up to so many more
 #   RATE_LIMIT=1500/15s      what the upstream allows
+#   ON_INVALIDATE=remove     whether odds of before a change are never served again, or as stale (expire)
 #   CHART=loadtest.svg       where the chart goes
 #   LOADTEST_QUICK=1         a short run that shows that everything works; its figures mean little
 #
@@ -23,8 +24,8 @@ load_options() {
   if [ "${LOADTEST_QUICK:-0}" != 0 ]; then
     : "${DURATION:=30}" "${GAMES:=100}" "${LIVE:=10}" "${RATE:=1000}" "${CHANGES:=5}"
   fi
-  : "${DURATION:=150}" "${CLIENTS:=64}" "${RATE:=2000}" "${GAMES:=500}" "${LIVE:=40}" "${CHANGES:=20}"
-  : "${LATENCY:=0.15}" "${JITTER:=0.15}" "${RATE_LIMIT:=1500/15s}" "${CHART:=loadtest.svg}"
+  : "${DURATION:=150}" "${CLIENTS:=64}" "${RATE:=2000}" "${GAMES:=500}" "${LIVE:=40}" "${CHANGES:=10}"
+  : "${LATENCY:=0.15}" "${JITTER:=0.15}" "${RATE_LIMIT:=1500/15s}" "${ON_INVALIDATE:=remove}" "${CHART:=loadtest.svg}"
   for each in DURATION CLIENTS RATE GAMES LIVE CHANGES; do
     [[ ${!each} =~ ^[1-9][0-9]{0,5}$ ]] || wbc_fail "$each=${!each} is not a whole number above zero"
   done
@@ -32,10 +33,11 @@ load_options() {
     [[ ${!each} =~ ^[0-9]{1,2}(\.[0-9]{1,3})?$ ]] || wbc_fail "$each=${!each} is not a number of seconds"
   done
   [[ $RATE_LIMIT =~ ^[1-9][0-9]{0,6}/[1-9][0-9]{0,3}s$ ]] || wbc_fail "RATE_LIMIT=$RATE_LIMIT is not of the form 1500/15s"
+  [[ $ON_INVALIDATE =~ ^(remove|expire)$ ]] || wbc_fail "ON_INVALIDATE=$ON_INVALIDATE is neither remove nor expire"
   [ "$DURATION" -ge 20 ] || wbc_fail "DURATION=$DURATION is too short; 20 s is the least"
   [ "$CLIENTS" -le 140 ] || wbc_fail "CLIENTS=$CLIENTS is more than the server allows; 140 is the most"
   [ "$LIVE" -le "$GAMES" ] || wbc_fail "LIVE=$LIVE is more than GAMES=$GAMES"
-  _load_variables=(DURATION CLIENTS RATE GAMES LIVE CHANGES LATENCY JITTER RATE_LIMIT)
+  _load_variables=(DURATION CLIENTS RATE GAMES LIVE CHANGES LATENCY JITTER RATE_LIMIT ON_INVALIDATE)
 }
 
 load_psql() {
@@ -55,7 +57,7 @@ load_servers_start() {
   wbc_instance_start pg-load
   load_upstream
   load_psql -o /dev/null -v "port=$WBC_UPSTREAM_PORT" -v "key=$WBC_UPSTREAM_KEY" -v "rate_limit=$RATE_LIMIT" \
-    -v "games=$GAMES" -v "live=$LIVE" -v "ttl=$((DURATION / 10))" -f "$WBC_TOP/test/load/setup.sql"
+    -v "games=$GAMES" -v "live=$LIVE" -v "ttl=$((DURATION / 10))" -v "on_invalidate=$ON_INVALIDATE" -f "$WBC_TOP/test/load/setup.sql"
   load_psql -o /dev/null -c "SELECT wbcache.stat_reset()"
 }
 
@@ -131,7 +133,7 @@ load_describe() {
 
 Load test. $RATE reads a second of $((GAMES * 2)) keys and the sidebar by $CLIENTS clients, Zipf 1.1; $CHANGES changes a second of $LIVE live games.
 Upstream:   $LATENCY s for an answer, up to $JITTER s more by chance; $RATE_LIMIT allowed
-Values:     odds are fresh for $((DURATION / 10)) s, props for $((DURATION / 5)) s; on invalidation odds are removed, props expire
+Values:     odds are fresh for $((DURATION / 10)) s, props for $((DURATION / 5)) s; on_invalidate: $ON_INVALIDATE for odds, expire for props
 Machine:    $(nproc) CPUs,$(sed -n 's/^model name[^:]*://p' /proc/cpuinfo | head -n 1); load before: $_load_before
 PostgreSQL: $(postgres --version), fsync=off, jit=off
 

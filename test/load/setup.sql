@@ -11,7 +11,7 @@ SELECT format('CREATE USER MAPPING FOR PUBLIC SERVER odds_api OPTIONS (header %L
 SELECT wbcache.create_endpoint('props', 'props:categories:{game_id}', 'odds_api', '/blob?size=6000&seed={game_id}',
   soft_ttl => :ttl * interval '2 s', hard_ttl => :ttl * interval '8 s', tags => ARRAY['game:{game_id}'], on_invalidate => 'expire');
 SELECT wbcache.create_endpoint('odds', 'odds:{status}:{game_id}', 'odds_api', '/echo/odds/{game_id}',
-  soft_ttl => :ttl * interval '1 s', hard_ttl => :ttl * interval '4 s', tags => ARRAY['game:{game_id}']);
+  soft_ttl => :ttl * interval '1 s', hard_ttl => :ttl * interval '4 s', tags => ARRAY['game:{game_id}'], on_invalidate => :'on_invalidate');
 
 CREATE TABLE event (n int PRIMARY KEY, id text NOT NULL, sport text, league text, status text, starts timestamptz) WITH (fillfactor = 50);
 INSERT INTO event
