@@ -9,7 +9,8 @@
 #   CHANGES=10               changes of live games a second: prices, and one in twenty a status
 #   LATENCY=0.15 JITTER=0.15 of the upstream: seconds for an answer, and up to so many more
 #   RATE_LIMIT=1500/15s      what the upstream allows
-#   ON_INVALIDATE=remove     whether odds of before a change are never served again, or as stale (expire)
+#   ON_INVALIDATE=expire     odds of before a change are served as stale until the new ones are there; remove: never again, which
+#                            means errors while the upstream is down
 #   CHART=loadtest.svg       where the chart goes
 #   LOADTEST_QUICK=1         a short run that shows that everything works; its figures mean little
 #
@@ -25,7 +26,7 @@ load_options() {
     : "${DURATION:=30}" "${GAMES:=100}" "${LIVE:=10}" "${RATE:=1000}" "${CHANGES:=5}"
   fi
   : "${DURATION:=150}" "${CLIENTS:=64}" "${RATE:=2000}" "${GAMES:=500}" "${LIVE:=40}" "${CHANGES:=10}"
-  : "${LATENCY:=0.15}" "${JITTER:=0.15}" "${RATE_LIMIT:=1500/15s}" "${ON_INVALIDATE:=remove}" "${CHART:=loadtest.svg}"
+  : "${LATENCY:=0.15}" "${JITTER:=0.15}" "${RATE_LIMIT:=1500/15s}" "${ON_INVALIDATE:=expire}" "${CHART:=loadtest.svg}"
   for each in DURATION CLIENTS RATE GAMES LIVE CHANGES; do
     [[ ${!each} =~ ^[1-9][0-9]{0,5}$ ]] || wbc_fail "$each=${!each} is not a whole number above zero"
   done
