@@ -3,7 +3,7 @@
 
 # The targets in SCRIPT_GOALS work before PostgreSQL's build files are there (the scripts install what is missing), so
 # that part of the file doesn't look for PGXS. The scripts call make again for the build.
-SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth bench-warmer stress deps help
+SCRIPT_GOALS := check check-regress check-isolation check-tap check-upstream demo demo-stop bench bench-growth bench-warmer loadtest stress deps help
 
 ifneq ($(filter $(SCRIPT_GOALS),$(MAKECMDGOALS)),)
 
@@ -33,6 +33,9 @@ bench:
 	@test/bench/invalidation.sh
 	@test/bench/sidebar.sh
 
+loadtest:
+	@test/load/load.sh
+
 stress:
 	@test/stress/stress.sh
 
@@ -52,6 +55,7 @@ help:
 	@echo "make bench            compare wbcache.get with Redis GET and others, what invalidation costs, and the sidebar"
 	@echo "make bench-growth     what half an hour of refreshes does to the table behind memory"
 	@echo "make bench-warmer     a real day of games at 100 times its speed, with the warmer and without (SCALE=100 HOURS=13)"
+	@echo "make loadtest         reads while games change and the upstream fails: a table, and a chart over time (DURATION=150 CLIENTS=64 RATE=2000 GAMES=500)"
 	@echo "make stress           a million reads beside transactions on the same key, checked (SEED=1 SESSIONS=8 OVERLAPS=1000000)"
 	@echo "make deps             install the Debian packages that build, check and demo need"
 

@@ -64,6 +64,8 @@ static const WbcDescription descriptions[] = {
 #define X(name, text) {WBC_GROUP_SIDEBAR, #name, WBC_MEASURE_COUNTER, true, text},
 	WBC_SIDEBAR_COUNTERS(X)
 #undef X
+	{WBC_GROUP_SIDEBAR, "age_seconds", WBC_MEASURE_GAUGE, false,
+	"time since the start of the last refresh of sidebar_data that succeeded"},
 
 	{WBC_GROUP_WARMUP, "hot_keys", WBC_MEASURE_GAUGE, true,
 	"rows of wbcache.hot_key"},

@@ -47,7 +47,9 @@ static const Source sources[WBC_GROUPS] = {
 	[WBC_GROUP_INVALIDATION] = {{"datname"},
 	"SELECT pg_catalog.current_database() AS datname, * FROM wbcache.stat_invalidation"},
 	[WBC_GROUP_SIDEBAR] = {{"datname"},
-	"SELECT pg_catalog.current_database() AS datname, fallbacks FROM wbcache.stat_endpoint_counters() WHERE endpoint = 'sidebar'"},
+		"SELECT pg_catalog.current_database() AS datname, fallbacks,"
+		" (SELECT extract(epoch FROM clock_timestamp() - max(started)) FROM wbcache.sidebar_refresh_log WHERE error IS NULL) AS age_seconds"
+	" FROM wbcache.stat_endpoint_counters() WHERE endpoint = 'sidebar'"},
 	[WBC_GROUP_WARMUP] = {{"datname"},
 	"SELECT pg_catalog.current_database() AS datname, * FROM wbcache.stat_warmup"},
 	[WBC_GROUP_MEMORY] = {{NULL},

@@ -16,7 +16,9 @@ my ($upstream, $node, $session) = start_served('main', server => { rate_limit =>
 # Something of everything, so that each metric has a value.
 $session->run(<<'END');
 SELECT wbcache.create_endpoint('echo', 'echo:{x}', 'api', '/echo/{x}');
-SELECT wbcache.create_endpoint('sidebar', 'sidebar:{x}');
+CREATE TABLE game (id text, sport text, league text, status text, starts timestamptz);
+SELECT wbcache.bind_events('game', 'id', 'sport', 'league', 'status', 'starts');
+SELECT wbcache.refresh_sidebar_data();
 END
 is($session->ask('echo:1')->{status}, 'miss', 'a read');
 

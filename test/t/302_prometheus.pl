@@ -5,15 +5,13 @@ use strict;
 use warnings FATAL => 'all';
 
 use File::Basename qw(dirname);
-use HTTP::Tiny;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WbcacheMetrics;
-use WbcacheProgram;
+use WbcachePrometheus;
 use WbcacheTest;
 
 my $top = dirname(__FILE__) . '/../..';
-my $folder = PostgreSQL::Test::Utils::tempdir();
 my ($upstream, $node, $session) = start_served('main',
 	upstream => [ '--latency' => 0.12 ],
 	server => { rate_limit => '100000/1h' });
@@ -22,7 +20,9 @@ my ($upstream, $node, $session) = start_served('main',
 $session->run(<<'END');
 SELECT wbcache.create_endpoint('odd "name" \ {of}, an=endpoint', 'odd:{x}', 'api', '/echo/{x}', soft_ttl => '1 h');
 SELECT wbcache.create_endpoint('echo', 'echo:{x}', 'api', '/echo/{x}', soft_ttl => '1 h');
-SELECT wbcache.create_endpoint('sidebar', 'sidebar:{x}');
+CREATE TABLE game (id text, sport text, league text, status text, starts timestamptz);
+SELECT wbcache.bind_events('game', 'id', 'sport', 'league', 'status', 'starts');
+SELECT wbcache.refresh_sidebar_data();
 CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
 CREATE ROLE nobody LOGIN;
 END
@@ -103,16 +103,13 @@ behaviour 'wrappers for PostgREST, as the README has them' => sub {
 	$session->run('RESET ROLE');
 };
 
-my $exporter = WbcacheProgram->start('prometheus-postgres-exporter', '/', sub {
-		("--web.listen-address=$_[0]", "--extend.query-path=$top/monitoring/wbcache_exporter.yml",
-			'--disable-default-metrics', '--disable-settings-metrics')
-	}, DATA_SOURCE_NAME => sprintf('host=%s port=%s user=monitor dbname=postgres sslmode=disable', $node->host, $node->port));
+my $prometheus = WbcachePrometheus->start($node, 'monitor');
 
 behaviour 'the exporter shows what metrics() shows' => sub {
 	# What moves by itself.
-	my $moves = qr/^wbcache_(?:invalidation_per_minute|memory_|worker_)/;
+	my $moves = qr/^wbcache_(?:invalidation_per_minute|memory_|sidebar_age_|worker_)/;
 	my $ours = series(metrics());
-	my $theirs = series($exporter->get('/metrics'));
+	my $theirs = series($prometheus->exporter->get('/metrics'));
 
 	is_deeply([ sort keys %{ $theirs->{value} } ], [ sort keys %{ $ours->{value} } ], 'series');
 	is_deeply($theirs->{type}, $ours->{type}, 'types');
@@ -124,28 +121,6 @@ behaviour 'the exporter shows what metrics() shows' => sub {
 	}
 };
 
-append_to_file("$folder/prometheus.yml", <<"END");
-global:
-  scrape_interval: 500ms
-scrape_configs:
-  - job_name: wbcache
-    static_configs:
-      - targets: ['${\ $exporter->address }']
-END
-my $prometheus = WbcacheProgram->start('prometheus', '/-/ready', sub {
-		("--web.listen-address=$_[0]", "--config.file=$folder/prometheus.yml", "--storage.tsdb.path=$folder/prometheus")
-	});
-
-# What Prometheus answers: the value of the one sample, or undef.
-sub query
-{
-	my ($promql) = @_;
-	my $path = '/api/v1/query?' . HTTP::Tiny->new->www_form_urlencode({ query => $promql });
-	my $answer = $WbcacheTest::JSON->decode($prometheus->get($path));
-
-	return $answer->{data}{result}[0]{value}[1];
-}
-
 my $echo = '{endpoint="echo"}';
 my $reads = join(' + ', map { "wbcache_endpoint_${_}_total$echo" } qw(hits stale misses collapsed bypasses errors));
 
@@ -153,9 +128,9 @@ behaviour 'Prometheus has the hit ratio' => sub {
 	my $rate = $session->stat('stat_endpoint', 'hit_rate_percent', q{endpoint = 'echo'});
 
 	ok(await(sub {
-			my $ratio = query("sum(wbcache_endpoint_hits_total$echo + wbcache_endpoint_stale_total$echo) / sum($reads)");
+			my $ratio = $prometheus->query("sum(wbcache_endpoint_hits_total$echo + wbcache_endpoint_stale_total$echo) / sum($reads)");
 			return defined $ratio && abs(100 * $ratio - $rate) < 0.01;
-		}), "it is the $rate % of the view") or diag(query("sum($reads)") // 'nothing');
+		}), "it is the $rate % of the view") or diag($prometheus->query("sum($reads)") // 'nothing');
 };
 
 behaviour 'Prometheus has rates and percentiles' => sub {
@@ -165,8 +140,8 @@ behaviour 'Prometheus has rates and percentiles' => sub {
 
 	ok(await(sub {
 			read_some($n++);
-			$p99 = query($quantile);
-			$ratio = query('sum(rate(wbcache_endpoint_hits_total[1m])) / sum(rate(wbcache_endpoint_hits_total[1m]) + rate(wbcache_endpoint_misses_total[1m]) + rate(wbcache_endpoint_errors_total[1m]))');
+			$p99 = $prometheus->query($quantile);
+			$ratio = $prometheus->query('sum(rate(wbcache_endpoint_hits_total[1m])) / sum(rate(wbcache_endpoint_hits_total[1m]) + rate(wbcache_endpoint_misses_total[1m]) + rate(wbcache_endpoint_errors_total[1m]))');
 			return defined $p99 && $p99 =~ /^[\d.]+$/ && $p99 > 0 && defined $ratio && $ratio =~ /^[\d.]+$/ && $ratio > 0.9;
 		}), 'both come') or diag(($p99 // 'no p99') . ', ' . ($ratio // 'no ratio'));
 	cmp_ok($p99, '>', 0.1, "99th percentile of requests, of which each takes 0.12 s: $p99");
@@ -174,12 +149,12 @@ behaviour 'Prometheus has rates and percentiles' => sub {
 };
 
 behaviour 'a scrape finds nothing wrong' => sub {
-	is(query('up'), 1, 'up');
-	is(query('pg_exporter_last_scrape_error'), 0, 'errors of the exporter');
-	is(query('pg_exporter_user_queries_load_error'), 0, 'the queries were loaded');
+	is($prometheus->query('up'), 1, 'up');
+	is($prometheus->query('pg_exporter_last_scrape_error'), 0, 'errors of the exporter');
+	is($prometheus->query('pg_exporter_user_queries_load_error'), 0, 'the queries were loaded');
 	unlike(slurp_file("$PostgreSQL::Test::Utils::log_path/prometheus-postgres-exporter.log"), qr/error|duplicate|was collected before/i, 'log of the exporter');
 };
 
-$_->stop for $prometheus, $exporter;
+$prometheus->stop;
 $session->close;
 done_testing();

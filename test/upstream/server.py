@@ -5,6 +5,7 @@ the process.
 """
 
 import http.client
+import random
 import re
 import socket
 import socketserver
@@ -29,12 +30,13 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 4096
 
-    def __init__(self, address, api, control, traffic, behaviours, latency=0.0, tls=None):
+    def __init__(self, address, api, control, traffic, behaviours, latency=0.0, jitter=0.0, tls=None):
         self.api = api
         self.control = control
         self.traffic = traffic
         self.behaviours = behaviours
         self.latency = latency
+        self.jitter = jitter
         self.tls = tls                  # ssl.SSLContext or None
         self.no_gate = Gate()           # never opened: --latency is always waited for in full
         if ":" in address[0]:
@@ -136,7 +138,8 @@ class Handler(BaseHTTPRequestHandler):
             return gate.wait(self.connection, None)
         if behaviour.latency is not None:
             return behaviour.latency == 0 or gate.wait(self.connection, behaviour.latency)
-        return self.server.latency == 0 or self.server.no_gate.wait(self.connection, self.server.latency)
+        latency = self.server.latency + random.uniform(0, self.server.jitter)
+        return latency == 0 or self.server.no_gate.wait(self.connection, latency)
 
     def transmit(self, response, behaviour, gate, entry):
         if behaviour.close or behaviour.truncate:

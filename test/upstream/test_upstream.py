@@ -274,6 +274,16 @@ class ProgramTest(unittest.TestCase):
         self.assertGreaterEqual(time.monotonic() - started, 0.1)
         up.control("behave", path="*", latency=0)
 
+    def test_jitter_option(self):
+        up = self.start("--latency", "0.02", "--jitter", "0.2")
+        taken = []
+        for n in range(20):
+            started = time.monotonic()
+            up.json(f"{ECHO}{n}")
+            taken.append(time.monotonic() - started)
+        self.assertGreaterEqual(min(taken), 0.02)
+        self.assertGreater(max(taken) - min(taken), 0.05)
+
     def test_prices_that_move_by_themselves(self):
         up = self.start("--price-every", "0.1")
         target = "/api/v3/fixtures/odds?fixture_id=nfl-kc-buf"

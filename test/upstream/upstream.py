@@ -68,6 +68,8 @@ def parse_options():
     parser.add_argument("--api-key", metavar="KEY", help="demand this X-Api-Key (or ?key=) outside /control")
     parser.add_argument("--latency", type=seconds_option, default=0.0, metavar="S",
                         help="seconds before each answer (0)")
+    parser.add_argument("--jitter", type=seconds_option, default=0.0, metavar="S",
+                        help="up to so many seconds more before each answer, by chance (0)")
     parser.add_argument("--price-every", type=seconds_option, default=0.0, metavar="S",
                         help="seconds after which prices move by themselves (0: never)")
     parser.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate")
@@ -96,7 +98,7 @@ def build_server(options):
     if options.tls_cert:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(options.tls_cert, options.tls_key)
-    return Server((options.host, options.port), api, control, traffic, behaviours, options.latency, tls)
+    return Server((options.host, options.port), api, control, traffic, behaviours, options.latency, options.jitter, tls)
 
 
 def pretended_time(text, fixtures, now):
