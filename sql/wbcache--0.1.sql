@@ -261,7 +261,7 @@ CREATE UNLOGGED TABLE wbcache.entry (
 	epoch bigint NOT NULL,
 	stripes integer[] NOT NULL,
 	generations bigint[] NOT NULL,
-	PRIMARY KEY (key, role, loader) WITH (deduplicate_items = off)	-- see scan() in table.c
+	PRIMARY KEY (key, role, loader)
 ) WITH (fillfactor = 70,
 	autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500,
 	autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.5, vacuum_truncate = false,

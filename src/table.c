@@ -230,6 +230,60 @@ take_row(TupleTableSlot *slot, WbcTableRow *row)
 	return true;
 }
 
+/* Versions of one row that are looked at in the order of their place. */
+#define VERSIONS_MAX	64
+
+static int
+later_first(const void *a, const void *b)
+{
+	return ItemPointerCompare((ItemPointer) b, (ItemPointer) a);
+}
+
+/*
+ * The next places of a key's versions that the index knows; how many.
+ */
+static int
+read_places(IndexScanDesc iscan, ItemPointerData *places)
+{
+	ItemPointer place;
+	int			n = 0;
+
+	while (n < VERSIONS_MAX &&
+		   (place = index_getnext_tid(iscan, ForwardScanDirection)) != NULL)
+		places[n++] = *place;
+	qsort(places, n, sizeof(ItemPointerData), later_first);
+	return n;
+}
+
+/*
+ * Takes the version that the snapshot sees.  While somebody's old snapshot keeps
+ * all versions of a row, that is nearly always the one with the last place, since
+ * the table grows at its end then; so only the index is read for the others.
+ * That a place may be used again meanwhile does no harm: what is there then, the
+ * snapshot doesn't see.
+ */
+static bool
+fetch_newest(IndexScanDesc iscan, Snapshot snapshot, TupleTableSlot *slot)
+{
+	ItemPointerData places[VERSIONS_MAX];
+	int			n;
+
+	do
+	{
+		n = read_places(iscan, places);
+		for (int i = 0; i < n; i++)
+		{
+			bool		call_again = false;
+
+			if (table_index_fetch_tuple(iscan->xs_heapfetch, &places[i],
+										snapshot, slot, &call_again, NULL))
+				return true;
+		}
+	} while (n == VERSIONS_MAX);	/* an index scan that has ended would begin
+									 * anew */
+	return false;
+}
+
 static bool
 scan(Relation table, Relation index, const WbcKey *key, WbcTableRow *row)
 {
@@ -248,16 +302,7 @@ scan(Relation table, Relation index, const WbcKey *key, WbcTableRow *row)
 				ObjectIdGetDatum(key->loader));
 	iscan = wbc_compat_index_beginscan(table, index, snapshot, lengthof(keys));
 	index_rescan(iscan, keys, lengthof(keys), NULL, 0);
-
-	/*
-	 * While somebody's old snapshot keeps all versions of a row, the newest is
-	 * nearly always the last: tuples of one key are in the order of their place
-	 * in the table, which grows at its end then.  The index must not be
-	 * deduplicated for that: a backward scan returns the tuples of a posting
-	 * list forward.
-	 */
-	found = index_getnext_slot(iscan, BackwardScanDirection, slot) &&
-		take_row(slot, row);
+	found = fetch_newest(iscan, snapshot, slot) && take_row(slot, row);
 
 	index_endscan(iscan);
 	ExecDropSingleTupleTableSlot(slot);
