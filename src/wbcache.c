@@ -22,6 +22,7 @@
  *				stats.c			SQL: what the statistics views show
  *				describe.c		what all of these numbers are
  *				prometheus.c	SQL: metrics
+ *				health.c		SQL: facts for health
  *	4 policy	swr.c			the read path
  *				fetch.c			one fetch: definition, request, answer
  *				load.c			one flight carried out by an SQL loader
@@ -93,6 +94,7 @@
 #include "generation.h"
 #include "glob.h"
 #include "guc.h"
+#include "health.h"
 #include "journal.h"
 #include "launcher.h"
 #include "memory.h"
@@ -147,6 +149,7 @@ claim_shared_memory(void)
 	wbc_flight_register();
 	wbc_upstream_register();
 	wbc_worker_register();
+	wbc_health_register();
 	wbc_shmem_install_hooks();
 }
 
