@@ -1453,7 +1453,7 @@ BEGIN ATOMIC
 				AND current_setting('wbcache.health_sidebar_age')::interval > '0'
 				AND (s.age > current_setting('wbcache.health_sidebar_age')::interval) IS NOT FALSE,
 				'wbcache.sidebar_data is behind the events, and was ' || coalesce(format('last refreshed %s min ago', round(extract(epoch FROM s.age) / 60)), 'never refreshed')),
-			('sidebar_slow', s.last_ms > nullif(extract(epoch FROM current_setting('wbcache.sidebar_alert_time')::interval), 0) * 1000,
+			('sidebar_slow', (SELECT l.alert_triggered FROM wbcache.sidebar_refresh_log l WHERE l.error IS NULL ORDER BY l.started DESC LIMIT 1),
 				format('the last refresh of wbcache.sidebar_data took %s s', round(s.last_ms / 1000, 1)))) r (code, applies, message)
 		WHERE r.applies AND to_regclass('wbcache.events') IS NOT NULL;
 END;
