@@ -1308,8 +1308,8 @@ BEGIN ATOMIC
 		HAVING facts.served AND count(w.pid) = 0
 	UNION ALL
 	SELECT 'loader_missing', CASE count(w.pid) WHEN 0 THEN 'degraded' ELSE 'warning' END::wbcache.health_level, 'workers', current_database(),
-			format('%s of %s loaders run for this database%s', count(w.pid), current_setting('wbcache.loaders'),
-				CASE count(w.pid) WHEN 0 THEN ': keys with a loader can''t be fetched, no task runs, and nothing is written to the table tier' END),
+			format('%s of %s loaders (wbcache.loaders) run for this database%s', count(w.pid), current_setting('wbcache.loaders'),
+				CASE count(w.pid) WHEN 0 THEN ': keys with a loader can''t be fetched, no task runs, nothing is written to the table tier' END),
 			json_build_object('running', count(w.pid), 'loaders', current_setting('wbcache.loaders')::integer,
 				'max_worker_processes', current_setting('max_worker_processes')::integer)
 		FROM wbcache.stat_worker w WHERE w.kind = 'loader' AND w.database = current_database()
@@ -1353,17 +1353,17 @@ BEGIN ATOMIC
 			(array_agg(w.endpoint ORDER BY w.errors DESC))[1] AS most_errors
 		FROM wbcache.stat_window w HAVING sum(w.requests) >= greatest(current_setting('wbcache.health_min_reads')::bigint, 1))
 	SELECT 'read_errors'::wbcache.health_code, 'degraded'::wbcache.health_level, 'cache', r.most_errors::text,
-			format('%s %% of the reads of the last minutes ended in an error, most of them of endpoint "%s"', round(100 * r.errors / r.reads, 1), r.most_errors),
+			format('%s %% of the reads of the last 5 minutes ended in an error, most of them of endpoint "%s"', round(100 * r.errors / r.reads, 1), r.most_errors),
 			json_build_object('reads', r.reads, 'errors', r.errors, 'period_s', round(extract(epoch FROM r.period)))
 		FROM recent r WHERE 100 * r.errors > current_setting('wbcache.health_error_percent')::integer * r.reads
 	UNION ALL
 	SELECT 'hit_ratio_low', 'warning', 'cache', r.most_misses,
-			format('%s %% of the reads of the last minutes were answered from the cache; most misses are of endpoint "%s"', round(100 * r.served / r.reads, 1), r.most_misses),
+			format('%s %% of the reads of the last 5 minutes were answered from the cache; most misses are of endpoint "%s"', round(100 * r.served / r.reads, 1), r.most_misses),
 			json_build_object('reads', r.reads, 'hits_and_stale', r.served, 'errors', r.errors, 'period_s', round(extract(epoch FROM r.period)))
 		FROM recent r WHERE 100 * r.served < current_setting('wbcache.health_hit_percent')::integer * r.reads
 	UNION ALL
 	SELECT 'refresh_failures', CASE w.refresh_successes WHEN 0 THEN 'degraded' ELSE 'warning' END::wbcache.health_level, 'cache', w.endpoint,
-			format('%s of %s fetches of endpoint "%s" have failed in the last minutes', w.refresh_failures, n.fetches, w.endpoint),
+			format('%s of %s fetches of endpoint "%s" have failed within 5 minutes', w.refresh_failures, n.fetches, w.endpoint),
 			json_build_object('failures', w.refresh_failures, 'successes', w.refresh_successes, 'period_s', round(extract(epoch FROM w.period)))
 		FROM wbcache.stat_window w CROSS JOIN LATERAL (SELECT w.refresh_failures + w.refresh_successes) n (fetches)
 		WHERE n.fetches >= current_setting('wbcache.health_min_fetches')::bigint
@@ -1401,7 +1401,7 @@ BEGIN ATOMIC
 		WHERE n.evictions > nullif(current_setting('wbcache.health_eviction_rate')::bigint, 0)
 	UNION ALL
 	SELECT 'memory_refusing', 'warning', 'memory', NULL,
-			format('%s values could not be cached in the last minutes, for want of room', facts.refused),
+			format('no room could be made in memory for %s values within 5 minutes', facts.refused),
 			json_build_object('refused', facts.refused, 'stores', facts.stores, 'period_s', round(extract(epoch FROM facts.period)), 'used_percent', m.used_percent, 'size', m.size)
 		FROM wbcache.stat_memory m WHERE facts.refused > 0
 	UNION ALL
@@ -1452,9 +1452,9 @@ BEGIN ATOMIC
 			('sidebar_old', s.state = 'behind' AND NOT pg_is_in_recovery()
 				AND current_setting('wbcache.health_sidebar_age')::interval > '0'
 				AND (s.age > current_setting('wbcache.health_sidebar_age')::interval) IS NOT FALSE,
-				'wbcache.sidebar_data is behind the events, and was ' || coalesce(format('last refreshed %s min ago', round(extract(epoch FROM s.age) / 60)), 'never refreshed')),
+				'wbcache.sidebar_data is behind the events, and was ' || coalesce(format('last refreshed %s ago', date_trunc('second', s.age)), 'never refreshed')),
 			('sidebar_slow', (SELECT l.alert_triggered FROM wbcache.sidebar_refresh_log l WHERE l.error IS NULL ORDER BY l.started DESC LIMIT 1),
-				format('the last refresh of wbcache.sidebar_data took %s s', round(s.last_ms / 1000, 1)))) r (code, applies, message)
+				format('the last refresh of wbcache.sidebar_data took %s ms', round(s.last_ms)))) r (code, applies, message)
 		WHERE r.applies AND to_regclass('wbcache.events') IS NOT NULL;
 END;
 COMMENT ON FUNCTION wbcache.health_of_sidebar(wbcache.health_facts) IS 'the part "sidebar" of health_reasons; none where no table of events is bound';
@@ -1627,16 +1627,16 @@ CREATE FUNCTION wbcache.report_rest() RETURNS SETOF text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT format('%-16s [%s] %s %% of %s, %s entries, %s evicted and %s refused in %s min', 'memory',
+	SELECT format('%-16s [%s] %s %% of %s, %s entries, %s evicted and %s refused in %s s', 'memory',
 			wbcache.report_bar(20, m.used, 0, 0, m.size), round(m.used_percent, 1), pg_size_pretty(m.size), m.entries,
-			f.evictions, f.refused, round(extract(epoch FROM f.period) / 60, 1))
+			f.evictions, f.refused, round(extract(epoch FROM f.period)))
 		FROM wbcache.stat_memory m, wbcache.health_facts() f
 	UNION ALL
 	SELECT format('%-16s %s waiting (at most %s), %s fetches pending, %s %% of requests shared one, wait %s ms', 'coalescer',
 			c.waiters, c.max_concurrent_waiters, c.pending_keys, coalesce(c.hit_rate_percent, 0), coalesce(round(c.avg_wait_time_ms, 1), 0))
 		FROM wbcache.stat_coalescer c
 	UNION ALL
-	SELECT format('%-16s %s a minute (alert above %s), %s in all; since then %s rows purged', 'invalidations',
+	SELECT format('%-16s %s within a minute (alert above %s), %s in all; %s rows of the table tier purged', 'invalidations',
 			i.per_minute, i.threshold, i.total, i.rows_purged)
 		FROM wbcache.stat_invalidation i
 	UNION ALL

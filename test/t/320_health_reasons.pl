@@ -14,6 +14,7 @@ shared_preload_libraries = ''
 wbcache.memory_size = 4MB
 wbcache.max_flights = 16
 wbcache.max_value_size = 2MB
+restart_after_crash = on
 END
 my ($session, $other, $health);
 
@@ -158,7 +159,7 @@ behaviour 'a server that asks for a pause' => sub {
 
 behaviour 'a rate limit' => sub {
 	$session->run(q{ALTER SERVER api OPTIONS (ADD rate_limit '4/4s')});
-	read_new('odds', 4);
+	ok(await(sub { read_new('odds', 1); $health->row('server_rate_limited') }), 'it is used up');
 	$health->is_there('server_rate_limited', 'warning', 'api');
 	$health->is_gone('server_rate_limited');
 	$session->run('ALTER SERVER api OPTIONS (DROP rate_limit)');
@@ -264,9 +265,10 @@ behaviour 'many registered keys' => sub {
 	$health->is_not_there('registry_full', 'one too few');
 	$session->run(q{SELECT wbcache.register_cache_key('game', 'page:one more')});
 	$health->is_there('registry_full', 'warning');
+	my $size = log_size($node);
+	kill('KILL', $other->pid);
+	ok(await(sub { log_count($node, qr/database system is ready to accept connections/, $size) }), 'after a crash');
 	$_->close for $session, $other;
-	$node->stop('immediate');
-	$node->start;
 	connect_again();
 	$health->is_gone('registry_full');
 };
