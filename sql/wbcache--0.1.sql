@@ -1576,16 +1576,16 @@ COMMENT ON FUNCTION wbcache.health_coalescer() IS
 CREATE FUNCTION wbcache.report_bar(width integer, filled numeric, striped numeric, bad numeric, whole numeric) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN (SELECT repeat('#', a) || repeat('=', b - a) || repeat('.', width - b - c) || repeat('!', c)
-		FROM (SELECT round(width * filled / nullif(whole, 0))::integer, round(width * (filled + striped) / nullif(whole, 0))::integer) n (a, b),
+		FROM (SELECT floor(width * filled / nullif(whole, 0))::integer, floor(width * (filled + striped) / nullif(whole, 0))::integer) n (a, b),
 			LATERAL (SELECT least(ceil(width * bad / nullif(whole, 0))::integer, width - b)) m (c));
 COMMENT ON FUNCTION wbcache.report_bar(integer, numeric, numeric, numeric, numeric) IS
-'For report(): a bar of so many characters, # for the part that is filled, = for what is striped, ! for what is bad, dots for the rest of the whole.';
+'For report(): a bar of so many characters, # for the part that is filled, = for what is striped, ! for what is bad, dots for the rest of the whole. What is bad has one at least.';
 
 CREATE FUNCTION wbcache.report_reads() RETURNS SETOF text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT format('%-28s %9s %7s %7s %7s %7s  %s', 'READS, LAST 5 MINUTES', 'reads/s', 'hit %', 'stale %', 'miss %', 'error %', '# hit  = stale  . miss  ! error')
+	SELECT format('%-28s %9s %7s %7s %7s %7s  %s', 'READS, LAST 5 MINUTES', 'reads/s', 'hit %', 'stale %', 'miss %', 'error %', '#hit =stale .miss !error')
 	UNION ALL
 	SELECT line FROM (
 		SELECT format('%-28s %9s %7s %7s %7s %7s  %s', left(n.name, 28),
@@ -1632,7 +1632,7 @@ BEGIN ATOMIC
 			f.evictions, f.refused, round(extract(epoch FROM f.period)))
 		FROM wbcache.stat_memory m, wbcache.health_facts() f
 	UNION ALL
-	SELECT format('%-16s %s waiting (at most %s), %s fetches pending, %s %% of requests shared one, wait %s ms', 'coalescer',
+	SELECT format('%-16s %s waiting (most: %s), %s pending, %s %% of requests shared a fetch, average wait %s ms', 'coalescer',
 			c.waiters, c.max_concurrent_waiters, c.pending_keys, coalesce(c.hit_rate_percent, 0), coalesce(round(c.avg_wait_time_ms, 1), 0))
 		FROM wbcache.stat_coalescer c
 	UNION ALL
@@ -1667,7 +1667,7 @@ BEGIN
 		INTO head
 		FROM (SELECT *, row_number() OVER (ORDER BY level DESC, code, about) AS n FROM wbcache.health_reasons) r;
 	IF EXISTS (SELECT FROM wbcache.health_facts()) THEN
-		SELECT string_agg(E'\n' || p.line, '' ORDER BY p.part, p.n) INTO body FROM (
+		SELECT string_agg(E'\n' || left(p.line, 100), '' ORDER BY p.part, p.n) INTO body FROM (
 			SELECT 1 AS part, * FROM wbcache.report_reads() WITH ORDINALITY a (line, n)
 			UNION ALL VALUES (2, '', 0)
 			UNION ALL SELECT 3, * FROM wbcache.report_upstreams() WITH ORDINALITY b (line, n)
