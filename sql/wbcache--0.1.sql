@@ -1252,7 +1252,8 @@ CREATE TYPE wbcache.health_code AS ENUM (
 	'memory_evicting', 'memory_refusing', 'table_tier_behind', 'registry_full', 'patterns_forgotten',
 	'invalidation_rate',
 	'sidebar_missing', 'sidebar_not_populated', 'sidebar_refresh_failed', 'sidebar_old', 'sidebar_slow',
-	'task_failed', 'task_interrupted');
+	'task_failed', 'task_interrupted',
+	'warmer_degraded', 'warmer_not_run');
 COMMENT ON TYPE wbcache.health_code IS 'All reasons that health() can give. RUNBOOK.md says of each what to do.';
 
 CREATE TYPE wbcache.health_reason AS (
@@ -1472,6 +1473,30 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION wbcache.health_of_tasks(wbcache.health_facts) IS 'the part "tasks" of health_reasons';
 
+CREATE FUNCTION wbcache.health_of_warmer(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF to_regclass('wbcache.stat_warmer') IS NULL THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT 'warmer_degraded'::wbcache.health_code, 'warning'::wbcache.health_level, 'warmer', 'warmer'::text,
+			format('the last run of the warmer had %s errors, the last one: %s', w.errors, w.last_error),
+			json_build_object('errors', w.errors, 'requests', w.requests, 'last_run_at', w.last_run_at, 'last_result', w.last_result,
+				'fixtures_warmed', w.fixtures_warmed, 'skipped_for_budget', w.skipped_for_budget)
+		FROM wbcache.stat_warmer w WHERE w.status = 'degraded'
+	UNION ALL
+	SELECT 'warmer_not_run', 'warning', 'warmer', t.name,
+			'the warmer was ' || coalesce(format('last started %s ago', date_trunc('second', clock_timestamp() - t.last_start)), 'never started'),
+			json_build_object('last_start', t.last_start, 'next_start', t.next_start, 'driver', t.driver)
+		FROM wbcache.task t
+		WHERE t.name = 'warmer' AND NOT pg_is_in_recovery()
+			AND coalesce(t.last_start, t.next_start) < clock_timestamp() - nullif(current_setting('wbcache.health_warmer_age')::interval, '0');
+END $$;
+COMMENT ON FUNCTION wbcache.health_of_warmer(wbcache.health_facts) IS 'the part "warmer" of health_reasons; none where there is no task "warmer"';
+
 CREATE VIEW wbcache.health_reasons AS
 	SELECT r.code, r.level, r.part, r.about, r.message, r.figures
 	FROM wbcache.health_facts() f CROSS JOIN LATERAL (
@@ -1482,7 +1507,8 @@ CREATE VIEW wbcache.health_reasons AS
 		UNION ALL SELECT * FROM wbcache.health_of_memory(f)
 		UNION ALL SELECT * FROM wbcache.health_of_invalidation(f)
 		UNION ALL SELECT * FROM wbcache.health_of_sidebar(f)
-		UNION ALL SELECT * FROM wbcache.health_of_tasks(f)) r
+		UNION ALL SELECT * FROM wbcache.health_of_tasks(f)
+		UNION ALL SELECT * FROM wbcache.health_of_warmer(f)) r
 	UNION ALL
 	SELECT 'not_preloaded', 'degraded', 'workers', NULL,
 		'the server was started without wbcache in shared_preload_libraries: there is no cache',
@@ -1491,7 +1517,7 @@ CREATE VIEW wbcache.health_reasons AS
 COMMENT ON VIEW wbcache.health_reasons IS 'what is wrong with the cache of this database now; no row: nothing. From when on is said by the settings wbcache.health_*. RUNBOOK.md says what to do';
 COMMENT ON COLUMN wbcache.health_reasons.code IS 'what it is, as in RUNBOOK.md';
 COMMENT ON COLUMN wbcache.health_reasons.level IS 'warning or degraded';
-COMMENT ON COLUMN wbcache.health_reasons.part IS 'part of the cache: workers, servers, cache, coalescer, memory, invalidation, sidebar, tasks';
+COMMENT ON COLUMN wbcache.health_reasons.part IS 'part of the cache: workers, servers, cache, coalescer, memory, invalidation, sidebar, tasks, warmer';
 COMMENT ON COLUMN wbcache.health_reasons.about IS 'name of the server, endpoint, task, database or view; NULL: none';
 COMMENT ON COLUMN wbcache.health_reasons.message IS 'what it is, in words';
 COMMENT ON COLUMN wbcache.health_reasons.figures IS 'and in numbers';
@@ -1568,6 +1594,42 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wbcache.health_coalescer() IS
 'How requests share fetches, over all databases, since the server start or stat_reset(): status, coalesced_requests, api_calls_made (HTTP requests and runs of loaders), hit_rate_percent (coalesced requests among all), avg_wait_time_ms, max_concurrent_waiters, waiters, pending_keys, and reasons. NULL: none yet, or the library is not preloaded. For pg_monitor.';
+
+CREATE FUNCTION wbcache.health_cache_props() RETURNS json
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	run json;
+BEGIN
+	IF EXISTS (SELECT FROM wbcache.health_facts()) AND to_regclass('wbcache.stat_warmer') IS NOT NULL THEN
+		SELECT row_to_json(w) INTO run FROM wbcache.stat_warmer w;
+	END IF;
+	RETURN (SELECT json_build_object('status', coalesce(max(r.level), 'healthy'),
+			'last_run_at', run -> 'last_run_at', 'running', run -> 'running', 'fixtures_warmed', run -> 'fixtures_warmed',
+			'categories_cached', run -> 'categories_cached', 'props_cached', run -> 'props_cached',
+			'errors', run -> 'errors', 'last_error', run -> 'last_error', 'skipped_for_budget', run -> 'skipped_for_budget',
+			'reasons', coalesce(json_agg(r ORDER BY r.level DESC, r.code, r.about), '[]'))
+		FROM wbcache.health_reasons r WHERE r.part IN ('workers', 'warmer') OR r.part = 'tasks' AND r.about = 'warmer');
+END $$;
+COMMENT ON FUNCTION wbcache.health_cache_props() IS
+'How the warmer of props is: status, and of its last run, or the one under way, last_run_at, running, fixtures_warmed, categories_cached, props_cached, errors, last_error, skipped_for_budget (games); and reasons. NULL: none since the server start, or the library is not preloaded. For pg_monitor.';
+
+CREATE FUNCTION wbcache.report_warmer() RETURNS SETOF text
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF to_regclass('wbcache.stat_warmer') IS NULL THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT format('%-16s %s', 'warmer', CASE WHEN w.last_run_at IS NULL THEN 'has not run since the server start' ELSE
+			format('%s, %s s ago: %s games, %s categories, %s props, %s requests, %s errors', w.status,
+				round(extract(epoch FROM clock_timestamp() - w.last_run_at)), w.fixtures_warmed, w.categories_cached, w.props_cached, w.requests, w.errors) END)
+		FROM wbcache.stat_warmer w;
+END $$;
+COMMENT ON FUNCTION wbcache.report_warmer() IS 'For report(): a line for the warmer.';
 
 /* ---------------------------------------------------------------------------
  * The report: one screen of text.  For pg_monitor.
@@ -1672,7 +1734,8 @@ BEGIN
 			UNION ALL VALUES (2, '', 0)
 			UNION ALL SELECT 3, * FROM wbcache.report_upstreams() WITH ORDINALITY b (line, n)
 			UNION ALL VALUES (4, '', 0)
-			UNION ALL SELECT 5, * FROM wbcache.report_rest() WITH ORDINALITY c (line, n)) p;
+			UNION ALL SELECT 5, * FROM wbcache.report_rest() WITH ORDINALITY c (line, n)
+			UNION ALL SELECT 6, * FROM wbcache.report_warmer() WITH ORDINALITY d (line, n)) p;
 		body := E'\n' || body;
 	END IF;
 	RETURN head || body;
@@ -1686,6 +1749,7 @@ REVOKE ALL ON FUNCTION
 	wbcache.health_of_reads(wbcache.health_facts), wbcache.health_of_coalescer(wbcache.health_facts),
 	wbcache.health_of_memory(wbcache.health_facts), wbcache.health_of_invalidation(wbcache.health_facts),
 	wbcache.health_of_sidebar(wbcache.health_facts), wbcache.health_of_tasks(wbcache.health_facts),
+	wbcache.health_of_warmer(wbcache.health_facts), wbcache.health_cache_props(), wbcache.report_warmer(),
 	wbcache.health(), wbcache.health_status(), wbcache.health_cache(), wbcache.health_coalescer(),
 	wbcache.report_bar(integer, numeric, numeric, numeric, numeric),
 	wbcache.report_reads(), wbcache.report_upstreams(), wbcache.report_rest(), wbcache.report()
@@ -1696,6 +1760,7 @@ GRANT EXECUTE ON FUNCTION
 	wbcache.health_of_reads(wbcache.health_facts), wbcache.health_of_coalescer(wbcache.health_facts),
 	wbcache.health_of_memory(wbcache.health_facts), wbcache.health_of_invalidation(wbcache.health_facts),
 	wbcache.health_of_sidebar(wbcache.health_facts), wbcache.health_of_tasks(wbcache.health_facts),
+	wbcache.health_of_warmer(wbcache.health_facts), wbcache.health_cache_props(), wbcache.report_warmer(),
 	wbcache.health(), wbcache.health_status(), wbcache.health_cache(), wbcache.health_coalescer(),
 	wbcache.report_bar(integer, numeric, numeric, numeric, numeric),
 	wbcache.report_reads(), wbcache.report_upstreams(), wbcache.report_rest(), wbcache.report()

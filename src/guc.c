@@ -138,6 +138,9 @@ define_health(void)
 		{"wbcache.health_sidebar_age",
 		"Age of sidebar_data, while it is behind, above which health() warns.",
 		"0: never.", 15 * 60 * 1000, INT_MAX, GUC_UNIT_MS},
+		{"wbcache.health_warmer_age",
+		"Time since the last start of the task \"warmer\" above which health() warns.",
+		"0: never.", 15 * 60 * 1000, INT_MAX, GUC_UNIT_MS},
 	};
 	static int	value[lengthof(thresholds)];
 

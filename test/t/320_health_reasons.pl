@@ -100,7 +100,7 @@ END
 behaviour 'without the library in shared_preload_libraries' => sub {
 	$health->is_there('not_preloaded', 'degraded');
 	is($session->value('SELECT wbcache.health_status()'), 2, 'health_status');
-	is($session->json("SELECT wbcache.$_()")->{status}, 'degraded', $_) for qw(health health_cache health_coalescer);
+	is($session->json("SELECT wbcache.$_()")->{status}, 'degraded', $_) for qw(health health_cache health_cache_props health_coalescer);
 	like($session->value('SELECT wbcache.report()'), qr/\Awbcache of "postgres" at .*: degraded\ndegraded  not_preloaded: .*\z/, 'report');
 	restart_with(q{shared_preload_libraries = 'wbcache'});
 	$health->is_gone('not_preloaded');
@@ -366,6 +366,33 @@ behaviour 'a task that is cut off' => sub {
 };
 
 # ---------------------------------------------------------------------------
+# Warmer
+# ---------------------------------------------------------------------------
+
+my $warmer = $session->value(q{SELECT to_regclass('wbcache.stat_warmer') IS NOT NULL}) eq 't';
+
+behaviour 'a warmer that has errors, and one that does not run' => sub {
+	return pass("no warmer here") unless $warmer;
+	$session->run(q{INSERT INTO event SELECT i, 'nfl', 'nfl', 'unplayed', now() + interval '30 min' FROM generate_series(101, 106) i});
+	$upstream->behave(path => '*', status => 404);
+	$session->run(q{SELECT wbcache.preset_optic_odds('api')});
+	$health->is_there('warmer_degraded', 'warning', 'warmer');
+	is($session->json('SELECT wbcache.health_cache_props()')->{status}, 'warning', 'health_cache_props');
+	$upstream->clear;
+	$upstream->behave(path => '*', body => '{"data": []}');
+	$session->run('SELECT wbcache.run_warmer()');
+	$health->is_gone('warmer_degraded');
+	is($session->json('SELECT wbcache.health_cache_props()')->{fixtures_warmed}, 6, 'games warmed');
+	$upstream->clear;
+
+	$session->run(q{SET wbcache.health_warmer_age = '2s'});
+	$health->is_there('warmer_not_run', 'warning', 'warmer');
+	$session->run('SELECT wbcache.run_warmer()');
+	$health->is_gone('warmer_not_run');
+	$session->run(q{RESET wbcache.health_warmer_age; SELECT wbcache.unschedule_task('warmer')});
+};
+
+# ---------------------------------------------------------------------------
 # Invalidation: both rates are those of a minute
 # ---------------------------------------------------------------------------
 
@@ -379,7 +406,7 @@ behaviour 'many invalidations, and many patterns' => sub {
 behaviour 'in the end' => sub {
 	ok(await_value($session, 'SELECT wbcache.health_status()', 0), 'all is well');
 	is($session->json('SELECT wbcache.health()')->{status}, 'healthy', 'health');
-	$health->all_were_seen;
+	$health->all_were_seen($warmer ? () : qw(warmer_degraded warmer_not_run));
 };
 
 $_->close for $session, $other;

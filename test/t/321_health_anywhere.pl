@@ -7,7 +7,7 @@ use warnings FATAL => 'all';
 use Test::More;
 use WbcacheTest;
 
-my @functions = qw(health health_status health_cache health_coalescer report);
+my @functions = qw(health health_status health_cache health_cache_props health_coalescer report);
 my ($upstream, $node, $session) = start_served('main', init => { allows_streaming => 1 }, conf => 'wbcache.max_wait = 30s');
 
 $session->run(<<'END');
