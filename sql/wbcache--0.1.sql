@@ -1655,3 +1655,542 @@ GRANT SELECT ON
 	wbcache.stat_memory, wbcache.stat_worker, wbcache.stat_invalidation,
 	wbcache.stat_sidebar, wbcache.stat_warmup, wbcache.invalidation_events
 	TO pg_monitor;
+
+/* ---------------------------------------------------------------------------
+ * Health: what is wrong now.  Each part of the cache has a function with its
+ * reasons; the view health_reasons puts them together.  For pg_monitor.
+ *
+ * Nothing here may fail because something is missing, or write: it is asked when
+ * things are bad, on standbys too.  Where the library was not preloaded, the
+ * statistics throw; health_facts() has no row then, and the functions that need
+ * one are not called.  They have a search_path of their own, so that the planner
+ * can't inline them and turn that order round.
+ * --------------------------------------------------------------------------- */
+
+CREATE TYPE wbcache.health_level AS ENUM ('healthy', 'warning', 'degraded');
+COMMENT ON TYPE wbcache.health_level IS
+'How the cache is. warning: something should be looked at. degraded: readers get errors, or old values, or will.';
+
+CREATE TYPE wbcache.health_code AS ENUM (
+	'not_preloaded', 'not_served', 'fetcher_missing', 'loader_missing',
+	'breaker_open', 'breaker_half_open', 'server_paused', 'server_rate_limited',
+	'read_errors', 'hit_ratio_low', 'refresh_failures',
+	'flights_full', 'many_waiters',
+	'memory_evicting', 'memory_refusing', 'table_tier_behind', 'registry_full', 'patterns_forgotten',
+	'invalidation_rate',
+	'sidebar_missing', 'sidebar_not_populated', 'sidebar_refresh_failed', 'sidebar_old', 'sidebar_slow',
+	'task_failed', 'task_interrupted',
+	'warmer_degraded', 'warmer_not_run');
+COMMENT ON TYPE wbcache.health_code IS 'All reasons that health() can give. RUNBOOK.md says of each what to do.';
+
+CREATE TYPE wbcache.health_reason AS (
+	code wbcache.health_code,
+	level wbcache.health_level,
+	part text,
+	about text,
+	message text,
+	figures json);
+COMMENT ON TYPE wbcache.health_reason IS 'a row of the view health_reasons';
+
+CREATE TYPE wbcache.health_facts AS (
+	served boolean,
+	period interval,
+	stores bigint,
+	evictions bigint,
+	refused bigint,
+	unwritten bigint,
+	max_flights integer,
+	registrations integer,
+	max_registrations integer,
+	max_patterns integer);
+COMMENT ON TYPE wbcache.health_facts IS 'what health_facts() returns';
+COMMENT ON COLUMN wbcache.health_facts.served IS 'whether wbcache.databases names this database';
+COMMENT ON COLUMN wbcache.health_facts.period IS 'how long the window of the next three is: 5 minutes and up to about 10 s, or since the server start';
+COMMENT ON COLUMN wbcache.health_facts.stores IS 'entries stored in memory within that';
+COMMENT ON COLUMN wbcache.health_facts.evictions IS 'entries that had to make room for others within that';
+COMMENT ON COLUMN wbcache.health_facts.refused IS 'values for which no room could be made within that';
+COMMENT ON COLUMN wbcache.health_facts.unwritten IS 'entries in memory that the table tier has yet to get';
+COMMENT ON COLUMN wbcache.health_facts.max_flights IS 'wbcache.max_flights';
+COMMENT ON COLUMN wbcache.health_facts.registrations IS 'registered keys';
+COMMENT ON COLUMN wbcache.health_facts.max_registrations IS 'how many there is room for';
+COMMENT ON COLUMN wbcache.health_facts.max_patterns IS 'how many patterns are remembered';
+
+CREATE FUNCTION wbcache.health_facts() RETURNS SETOF wbcache.health_facts
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1
+	AS 'MODULE_PATHNAME', 'wbcache_health_facts';
+COMMENT ON FUNCTION wbcache.health_facts() IS 'what health() needs and no view shows, over all databases; no row: the library is not preloaded';
+
+CREATE FUNCTION wbcache.health_of_workers(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'not_served'::wbcache.health_code, 'degraded'::wbcache.health_level, 'workers', current_database()::text,
+			format('wbcache.databases does not name "%s": nothing is fetched for this database', current_database()),
+			json_build_object('databases', current_setting('wbcache.databases'))
+		WHERE NOT facts.served
+	UNION ALL
+	SELECT 'fetcher_missing', 'degraded', 'workers', current_database(),
+			'no fetcher runs for this database: keys of servers can''t be fetched',
+			json_build_object('starts', coalesce(sum(w.starts), 0), 'max_worker_processes', current_setting('max_worker_processes')::integer)
+		FROM wbcache.stat_worker w WHERE w.kind = 'fetcher' AND w.database = current_database()
+		HAVING facts.served AND count(w.pid) = 0
+	UNION ALL
+	SELECT 'loader_missing', CASE count(w.pid) WHEN 0 THEN 'degraded' ELSE 'warning' END::wbcache.health_level, 'workers', current_database(),
+			format('%s of %s loaders (wbcache.loaders) run for this database%s', count(w.pid), current_setting('wbcache.loaders'),
+				CASE count(w.pid) WHEN 0 THEN ': keys with a loader can''t be fetched, no task runs, nothing is written to the table tier' END),
+			json_build_object('running', count(w.pid), 'loaders', current_setting('wbcache.loaders')::integer,
+				'max_worker_processes', current_setting('max_worker_processes')::integer)
+		FROM wbcache.stat_worker w WHERE w.kind = 'loader' AND w.database = current_database()
+		HAVING facts.served AND count(w.pid) < greatest(current_setting('wbcache.loaders')::integer, 1);
+END;
+COMMENT ON FUNCTION wbcache.health_of_workers(wbcache.health_facts) IS 'the part "workers" of health_reasons';
+
+CREATE FUNCTION wbcache.health_of_servers(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'breaker_open'::wbcache.health_code, 'degraded'::wbcache.health_level, 'servers', s.server::text,
+			format('server "%s" is not asked, after %s failures in a row, the last one with: %s', s.server, s.consecutive_failures, s.last_error),
+			json_build_object('consecutive_failures', s.consecutive_failures, 'next_try', s.next_try, 'last_error_at', s.last_error_at)
+		FROM wbcache.stat_server s WHERE s.breaker_state = 'open'
+	UNION ALL
+	SELECT 'breaker_half_open', 'warning', 'servers', s.server,
+			format('server "%s" is being tried again with one request, after %s failures in a row', s.server, s.consecutive_failures),
+			json_build_object('consecutive_failures', s.consecutive_failures, 'last_error', s.last_error, 'last_error_at', s.last_error_at)
+		FROM wbcache.stat_server s WHERE s.breaker_state = 'half-open'
+	UNION ALL
+	SELECT 'server_paused', 'warning', 'servers', s.server,
+			format('server "%s" has asked for a pause of %s s more', s.server, round(extract(epoch FROM s.paused_until - clock_timestamp()))),
+			json_build_object('paused_until', s.paused_until, 'rate_limit', s.rate_limit, 'rate_limited', s.rate_limited)
+		FROM wbcache.stat_server s WHERE s.paused_until > clock_timestamp()
+	UNION ALL
+	SELECT 'server_rate_limited', 'warning', 'servers', s.server,
+			format('server "%s" has had all %s requests that its rate_limit allows for now', s.server, s.rate_limit),
+			json_build_object('rate_limit', s.rate_limit, 'rate_used', s.rate_used, 'rate_window_ends', s.rate_window_ends, 'rate_limited', s.rate_limited)
+		FROM wbcache.stat_server s WHERE s.rate_used >= s.rate_limit;
+END;
+COMMENT ON FUNCTION wbcache.health_of_servers(wbcache.health_facts) IS 'the part "servers" of health_reasons';
+
+CREATE FUNCTION wbcache.health_of_reads(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH recent AS (
+		SELECT sum(w.requests) AS reads, sum(w.hits + w.stale) AS served, sum(w.errors) AS errors, max(w.period) AS period,
+			(array_agg(w.endpoint ORDER BY w.requests - w.hits - w.stale - w.errors DESC))[1] AS most_misses,
+			(array_agg(w.endpoint ORDER BY w.errors DESC))[1] AS most_errors
+		FROM wbcache.stat_window w HAVING sum(w.requests) >= greatest(current_setting('wbcache.health_min_reads')::bigint, 1))
+	SELECT 'read_errors'::wbcache.health_code, 'degraded'::wbcache.health_level, 'cache', r.most_errors::text,
+			format('%s %% of the reads of the last 5 minutes ended in an error, most of them of endpoint "%s"', round(100 * r.errors / r.reads, 1), r.most_errors),
+			json_build_object('reads', r.reads, 'errors', r.errors, 'period_s', round(extract(epoch FROM r.period)))
+		FROM recent r WHERE 100 * r.errors > current_setting('wbcache.health_error_percent')::integer * r.reads
+	UNION ALL
+	SELECT 'hit_ratio_low', 'warning', 'cache', r.most_misses,
+			format('%s %% of the reads of the last 5 minutes were answered from the cache; most misses are of endpoint "%s"', round(100 * r.served / r.reads, 1), r.most_misses),
+			json_build_object('reads', r.reads, 'hits_and_stale', r.served, 'errors', r.errors, 'period_s', round(extract(epoch FROM r.period)))
+		FROM recent r WHERE 100 * r.served < current_setting('wbcache.health_hit_percent')::integer * r.reads
+	UNION ALL
+	SELECT 'refresh_failures', CASE w.refresh_successes WHEN 0 THEN 'degraded' ELSE 'warning' END::wbcache.health_level, 'cache', w.endpoint,
+			format('%s of %s fetches of endpoint "%s" have failed within 5 minutes', w.refresh_failures, n.fetches, w.endpoint),
+			json_build_object('failures', w.refresh_failures, 'successes', w.refresh_successes, 'period_s', round(extract(epoch FROM w.period)))
+		FROM wbcache.stat_window w CROSS JOIN LATERAL (SELECT w.refresh_failures + w.refresh_successes) n (fetches)
+		WHERE n.fetches >= current_setting('wbcache.health_min_fetches')::bigint
+			AND 100 * w.refresh_failures > current_setting('wbcache.health_failure_percent')::integer * n.fetches;
+END;
+COMMENT ON FUNCTION wbcache.health_of_reads(wbcache.health_facts) IS 'the part "cache" of health_reasons';
+
+CREATE FUNCTION wbcache.health_of_coalescer(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'flights_full'::wbcache.health_code, 'degraded'::wbcache.health_level, 'coalescer', NULL::text,
+			format('%s fetches are under way or queued, and there is room for %s; beyond that, misses fail', c.pending_keys, facts.max_flights),
+			json_build_object('pending_keys', c.pending_keys, 'max_flights', facts.max_flights, 'waiters', c.waiters)
+		FROM wbcache.stat_coalescer c
+		WHERE 100 * c.pending_keys > current_setting('wbcache.health_full_percent')::bigint * facts.max_flights
+	UNION ALL
+	SELECT 'many_waiters', 'warning', 'coalescer', NULL,
+			format('%s reads wait for a fetch', c.waiters),
+			json_build_object('waiters', c.waiters, 'pending_keys', c.pending_keys, 'avg_wait_time_ms', c.avg_wait_time_ms)
+		FROM wbcache.stat_coalescer c
+		WHERE c.waiters > nullif(current_setting('wbcache.health_waiters')::bigint, 0);
+END;
+COMMENT ON FUNCTION wbcache.health_of_coalescer(wbcache.health_facts) IS 'the part "coalescer" of health_reasons';
+
+CREATE FUNCTION wbcache.health_of_memory(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'memory_evicting'::wbcache.health_code, 'warning'::wbcache.health_level, 'memory', NULL::text,
+			format('%s entries a minute have to leave memory for others', round(n.evictions)),
+			json_build_object('evictions', facts.evictions, 'stores', facts.stores, 'period_s', round(n.seconds), 'used_percent', m.used_percent, 'size', m.size)
+		FROM wbcache.stat_memory m, LATERAL (
+			SELECT extract(epoch FROM facts.period) AS seconds, facts.evictions / greatest(extract(epoch FROM facts.period) / 60, 1) AS evictions) n
+		WHERE n.evictions > nullif(current_setting('wbcache.health_eviction_rate')::bigint, 0)
+	UNION ALL
+	SELECT 'memory_refusing', 'warning', 'memory', NULL,
+			format('no room could be made in memory for %s values within 5 minutes', facts.refused),
+			json_build_object('refused', facts.refused, 'stores', facts.stores, 'period_s', round(extract(epoch FROM facts.period)), 'used_percent', m.used_percent, 'size', m.size)
+		FROM wbcache.stat_memory m WHERE facts.refused > 0
+	UNION ALL
+	SELECT 'table_tier_behind', 'warning', 'memory', NULL,
+			format('%s entries wait to be written to the table tier', facts.unwritten),
+			json_build_object('unwritten', facts.unwritten, 'entries', m.entries, 'slots', m.slots)
+		FROM wbcache.stat_memory m
+		WHERE 100 * facts.unwritten > current_setting('wbcache.health_unwritten_percent')::integer * m.slots
+	UNION ALL
+	SELECT 'registry_full', 'warning', 'memory', NULL,
+			format('%s keys are registered for games, and there is room for %s', facts.registrations, facts.max_registrations),
+			json_build_object('registrations', facts.registrations, 'max_registrations', facts.max_registrations)
+		WHERE 100 * facts.registrations::bigint > current_setting('wbcache.health_full_percent')::integer * facts.max_registrations::bigint;
+END;
+COMMENT ON FUNCTION wbcache.health_of_memory(wbcache.health_facts) IS 'the part "memory" of health_reasons';
+
+CREATE FUNCTION wbcache.health_of_invalidation(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'invalidation_rate'::wbcache.health_code, 'warning'::wbcache.health_level, 'invalidation', NULL::text,
+			format('%s invalidations within a minute', i.per_minute),
+			json_build_object('per_minute', i.per_minute, 'threshold', i.threshold)
+		FROM wbcache.stat_invalidation i WHERE i.alert
+	UNION ALL
+	SELECT 'patterns_forgotten', 'warning', 'invalidation', NULL,
+			format('%s patterns were invalidated within a minute, and %s are remembered: what is read less often is fetched again', sum(e.count), facts.max_patterns),
+			json_build_object('patterns', sum(e.count), 'remembered', facts.max_patterns)
+		FROM wbcache.invalidation_events e WHERE e.kind = 'pattern' AND e.at > clock_timestamp() - interval '1 minute'
+		HAVING sum(e.count) > facts.max_patterns;
+END;
+COMMENT ON FUNCTION wbcache.health_of_invalidation(wbcache.health_facts) IS 'the part "invalidation" of health_reasons';
+
+-- What the sidebar shows is right all the same: these make its loads dearer. A standby can't refresh anything.
+CREATE FUNCTION wbcache.health_of_sidebar(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT r.code, 'warning'::wbcache.health_level, 'sidebar', 'sidebar_data'::text, r.message,
+			json_build_object('state', s.state, 'age_s', round(extract(epoch FROM s.age)), 'last_ms', s.last_ms, 'failures', s.failures, 'fallbacks', s.fallbacks)
+		FROM wbcache.stat_sidebar s, LATERAL (VALUES
+			('sidebar_missing'::wbcache.health_code, s.state = 'missing',
+				'wbcache.sidebar_data is missing: the sidebar reads the events each time'),
+			('sidebar_not_populated', s.state = 'not populated',
+				'wbcache.sidebar_data is not populated: the sidebar reads the events each time'),
+			('sidebar_refresh_failed', s.last_error IS NOT NULL,
+				format('the last refresh of wbcache.sidebar_data has failed: %s', s.last_error)),
+			('sidebar_old', s.state = 'behind' AND NOT pg_is_in_recovery()
+				AND current_setting('wbcache.health_sidebar_age')::interval > '0'
+				AND (s.age > current_setting('wbcache.health_sidebar_age')::interval) IS NOT FALSE,
+				'wbcache.sidebar_data is behind the events, and was ' || coalesce(format('last refreshed %s ago', date_trunc('second', s.age)), 'never refreshed')),
+			('sidebar_slow', (SELECT l.alert_triggered FROM wbcache.sidebar_refresh_log l WHERE l.error IS NULL ORDER BY l.started DESC LIMIT 1),
+				format('the last refresh of wbcache.sidebar_data took %s ms', round(s.last_ms)))) r (code, applies, message)
+		WHERE r.applies AND to_regclass('wbcache.events') IS NOT NULL;
+END;
+COMMENT ON FUNCTION wbcache.health_of_sidebar(wbcache.health_facts) IS 'the part "sidebar" of health_reasons; none where no table of events is bound';
+
+CREATE FUNCTION wbcache.health_of_tasks(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE t.last_result WHEN 'failed' THEN 'task_failed' ELSE 'task_interrupted' END::wbcache.health_code, 'warning'::wbcache.health_level,
+			'tasks', t.name::text,
+			CASE t.last_result WHEN 'failed' THEN format('the last run of task "%s" has failed: %s', t.name, t.last_detail)
+				ELSE format('the last run of task "%s" was cut off', t.name) END,
+			json_build_object('failures', t.failures, 'last_start', t.last_start, 'last_end', t.last_end, 'next_start', t.next_start, 'driver', t.driver)
+		FROM wbcache.task t WHERE t.last_result IN ('failed', 'interrupted');
+END;
+COMMENT ON FUNCTION wbcache.health_of_tasks(wbcache.health_facts) IS 'the part "tasks" of health_reasons';
+
+CREATE FUNCTION wbcache.health_of_warmer(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF to_regclass('wbcache.stat_warmer') IS NULL THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT 'warmer_degraded'::wbcache.health_code, 'warning'::wbcache.health_level, 'warmer', 'warmer'::text,
+			format('the last run of the warmer had %s errors, the last one: %s', w.errors, w.last_error),
+			json_build_object('errors', w.errors, 'requests', w.requests, 'last_run_at', w.last_run_at, 'last_result', w.last_result,
+				'fixtures_warmed', w.fixtures_warmed, 'skipped_for_budget', w.skipped_for_budget)
+		FROM wbcache.stat_warmer w WHERE w.status = 'degraded'
+	UNION ALL
+	SELECT 'warmer_not_run', 'warning', 'warmer', t.name,
+			'the warmer was ' || coalesce(format('last started %s ago', date_trunc('second', clock_timestamp() - t.last_start)), 'never started'),
+			json_build_object('last_start', t.last_start, 'next_start', t.next_start, 'driver', t.driver)
+		FROM wbcache.task t
+		WHERE t.name = 'warmer' AND NOT pg_is_in_recovery()
+			AND coalesce(t.last_start, t.next_start) < clock_timestamp() - nullif(current_setting('wbcache.health_warmer_age')::interval, '0');
+END $$;
+COMMENT ON FUNCTION wbcache.health_of_warmer(wbcache.health_facts) IS 'the part "warmer" of health_reasons; none where there is no task "warmer"';
+
+CREATE VIEW wbcache.health_reasons AS
+	SELECT r.code, r.level, r.part, r.about, r.message, r.figures
+	FROM wbcache.health_facts() f CROSS JOIN LATERAL (
+		SELECT * FROM wbcache.health_of_workers(f)
+		UNION ALL SELECT * FROM wbcache.health_of_servers(f)
+		UNION ALL SELECT * FROM wbcache.health_of_reads(f)
+		UNION ALL SELECT * FROM wbcache.health_of_coalescer(f)
+		UNION ALL SELECT * FROM wbcache.health_of_memory(f)
+		UNION ALL SELECT * FROM wbcache.health_of_invalidation(f)
+		UNION ALL SELECT * FROM wbcache.health_of_sidebar(f)
+		UNION ALL SELECT * FROM wbcache.health_of_tasks(f)
+		UNION ALL SELECT * FROM wbcache.health_of_warmer(f)) r
+	UNION ALL
+	SELECT 'not_preloaded', 'degraded', 'workers', NULL,
+		'the server was started without wbcache in shared_preload_libraries: there is no cache',
+		json_build_object('shared_preload_libraries', current_setting('shared_preload_libraries', true))
+	WHERE NOT EXISTS (SELECT FROM wbcache.health_facts());
+COMMENT ON VIEW wbcache.health_reasons IS 'what is wrong with the cache of this database now; no row: nothing. From when on is said by the settings wbcache.health_*. RUNBOOK.md says what to do';
+COMMENT ON COLUMN wbcache.health_reasons.code IS 'what it is, as in RUNBOOK.md';
+COMMENT ON COLUMN wbcache.health_reasons.level IS 'warning or degraded';
+COMMENT ON COLUMN wbcache.health_reasons.part IS 'part of the cache: workers, servers, cache, coalescer, memory, invalidation, sidebar, tasks, warmer';
+COMMENT ON COLUMN wbcache.health_reasons.about IS 'name of the server, endpoint, task, database or view; NULL: none';
+COMMENT ON COLUMN wbcache.health_reasons.message IS 'what it is, in words';
+COMMENT ON COLUMN wbcache.health_reasons.figures IS 'and in numbers';
+
+CREATE FUNCTION wbcache.health() RETURNS json
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT json_build_object('status', coalesce(max(r.level), 'healthy'), 'database', current_database(), 'at', clock_timestamp(),
+			'reasons', coalesce(json_agg(r ORDER BY r.level DESC, r.code, r.about), '[]'))
+		FROM wbcache.health_reasons r;
+END;
+COMMENT ON FUNCTION wbcache.health() IS
+'How the cache of this database is: status (healthy, warning or degraded: that of the worst reason), database, at, and reasons, an array of the rows of health_reasons, the worst first. Works in READ ONLY transactions, on standbys, and where the library was not preloaded. For pg_monitor.';
+
+CREATE FUNCTION wbcache.health_status() RETURNS integer
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT coalesce(max(CASE r.level WHEN 'degraded' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END), 0) FROM wbcache.health_reasons r;
+END;
+COMMENT ON FUNCTION wbcache.health_status() IS
+'What health() has as status, as a number for programs that check: 0 healthy, 1 warning, 2 degraded. For pg_monitor.';
+
+CREATE FUNCTION wbcache.health_cache() RETURNS json
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	since_start json;
+	recent json;
+BEGIN
+	IF EXISTS (SELECT FROM wbcache.health_facts()) THEN
+		SELECT json_build_object('hits', n.hits, 'misses', n.reads - n.hits - n.stale - n.errors, 'stale_serves', n.stale, 'errors', n.errors,
+				'hit_ratio', round((n.hits + n.stale) / nullif(n.reads, 0), 4))
+			INTO since_start
+			FROM (SELECT coalesce(sum(hits), 0) AS hits, coalesce(sum(stale), 0) AS stale, coalesce(sum(errors), 0) AS errors,
+					coalesce(sum(hits + stale + misses + collapsed + bypasses + errors), 0) AS reads
+				FROM wbcache.stat_endpoint) n;
+		SELECT json_build_object('hits', n.hits, 'misses', n.reads - n.hits - n.stale - n.errors, 'stale_serves', n.stale, 'errors', n.errors,
+				'hit_ratio', round((n.hits + n.stale) / nullif(n.reads, 0), 4), 'period_s', round(extract(epoch FROM n.period)),
+				'refresh_successes', n.successes, 'refresh_failures', n.failures)
+			INTO recent
+			FROM (SELECT coalesce(sum(hits), 0) AS hits, coalesce(sum(stale), 0) AS stale, coalesce(sum(errors), 0) AS errors,
+					coalesce(sum(requests), 0) AS reads, max(period) AS period,
+					coalesce(sum(refresh_successes), 0) AS successes, coalesce(sum(refresh_failures), 0) AS failures
+				FROM wbcache.stat_window) n;
+	END IF;
+	RETURN (SELECT json_build_object('status', coalesce(max(r.level), 'healthy'),
+			'hits', since_start -> 'hits', 'misses', since_start -> 'misses', 'stale_serves', since_start -> 'stale_serves',
+			'errors', since_start -> 'errors', 'hit_ratio', since_start -> 'hit_ratio', 'recent', recent,
+			'reasons', coalesce(json_agg(r ORDER BY r.level DESC, r.code, r.about), '[]'))
+		FROM wbcache.health_reasons r WHERE r.part NOT IN ('coalescer', 'sidebar', 'tasks', 'warmer'));
+END $$;
+COMMENT ON FUNCTION wbcache.health_cache() IS
+'How the reads of this database are answered, since the server start or stat_reset(): status, hits, misses (all that waited, or could not believe the cache), stale_serves, errors, hit_ratio (hits and stale serves among all, 0 to 1; NULL before the first), recent (the same of the last 5 minutes, and fetches), and reasons (those of workers, servers, reads, memory and invalidation). NULL: the library is not preloaded. For pg_monitor.';
+
+CREATE FUNCTION wbcache.health_coalescer() RETURNS json
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	counts json;
+BEGIN
+	IF EXISTS (SELECT FROM wbcache.health_facts()) THEN
+		SELECT row_to_json(c) INTO counts FROM wbcache.stat_coalescer c;
+	END IF;
+	RETURN (SELECT json_build_object('status', coalesce(max(r.level), 'healthy'),
+			'coalesced_requests', counts -> 'coalesced_requests', 'api_calls_made', counts -> 'upstream_calls',
+			'hit_rate_percent', counts -> 'hit_rate_percent', 'avg_wait_time_ms', counts -> 'avg_wait_time_ms',
+			'max_concurrent_waiters', counts -> 'max_concurrent_waiters', 'waiters', counts -> 'waiters', 'pending_keys', counts -> 'pending_keys',
+			'reasons', coalesce(json_agg(r ORDER BY r.level DESC, r.code, r.about), '[]'))
+		FROM wbcache.health_reasons r WHERE r.part IN ('workers', 'coalescer'));
+END $$;
+COMMENT ON FUNCTION wbcache.health_coalescer() IS
+'How requests share fetches, over all databases, since the server start or stat_reset(): status, coalesced_requests, api_calls_made (HTTP requests and runs of loaders), hit_rate_percent (coalesced requests among all), avg_wait_time_ms, max_concurrent_waiters, waiters, pending_keys, and reasons. NULL: none yet, or the library is not preloaded. For pg_monitor.';
+
+CREATE FUNCTION wbcache.health_cache_props() RETURNS json
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	run json;
+BEGIN
+	IF EXISTS (SELECT FROM wbcache.health_facts()) AND to_regclass('wbcache.stat_warmer') IS NOT NULL THEN
+		SELECT row_to_json(w) INTO run FROM wbcache.stat_warmer w;
+	END IF;
+	RETURN (SELECT json_build_object('status', coalesce(max(r.level), 'healthy'),
+			'last_run_at', run -> 'last_run_at', 'running', run -> 'running', 'fixtures_warmed', run -> 'fixtures_warmed',
+			'categories_cached', run -> 'categories_cached', 'props_cached', run -> 'props_cached',
+			'errors', run -> 'errors', 'last_error', run -> 'last_error', 'skipped_for_budget', run -> 'skipped_for_budget',
+			'reasons', coalesce(json_agg(r ORDER BY r.level DESC, r.code, r.about), '[]'))
+		FROM wbcache.health_reasons r WHERE r.part IN ('workers', 'warmer') OR r.part = 'tasks' AND r.about = 'warmer');
+END $$;
+COMMENT ON FUNCTION wbcache.health_cache_props() IS
+'How the warmer of props is: status, and of its last run, or the one under way, last_run_at, running, fixtures_warmed, categories_cached, props_cached, errors, last_error, skipped_for_budget (games); and reasons. NULL: none since the server start, or the library is not preloaded. For pg_monitor.';
+
+CREATE FUNCTION wbcache.report_warmer() RETURNS SETOF text
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF to_regclass('wbcache.stat_warmer') IS NULL THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT format('%-16s %s', 'warmer', CASE WHEN w.last_run_at IS NULL THEN 'has not run since the server start' ELSE
+			format('%s, %s s ago: %s games, %s categories, %s props, %s requests, %s errors', w.status,
+				round(extract(epoch FROM clock_timestamp() - w.last_run_at)), w.fixtures_warmed, w.categories_cached, w.props_cached, w.requests, w.errors) END)
+		FROM wbcache.stat_warmer w;
+END $$;
+COMMENT ON FUNCTION wbcache.report_warmer() IS 'For report(): a line for the warmer.';
+
+/* ---------------------------------------------------------------------------
+ * The report: one screen of text.  For pg_monitor.
+ * --------------------------------------------------------------------------- */
+
+CREATE FUNCTION wbcache.report_bar(width integer, filled numeric, striped numeric, bad numeric, whole numeric) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN (SELECT repeat('#', a) || repeat('=', b - a) || repeat('.', width - b - c) || repeat('!', c)
+		FROM (SELECT floor(width * filled / nullif(whole, 0))::integer, floor(width * (filled + striped) / nullif(whole, 0))::integer) n (a, b),
+			LATERAL (SELECT least(ceil(width * bad / nullif(whole, 0))::integer, width - b)) m (c));
+COMMENT ON FUNCTION wbcache.report_bar(integer, numeric, numeric, numeric, numeric) IS
+'For report(): a bar of so many characters, # for the part that is filled, = for what is striped, ! for what is bad, dots for the rest of the whole. What is bad has one at least.';
+
+CREATE FUNCTION wbcache.report_reads() RETURNS SETOF text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('%-28s %9s %7s %7s %7s %7s  %s', 'READS, LAST 5 MINUTES', 'reads/s', 'hit %', 'stale %', 'miss %', 'error %', '#hit =stale .miss !error')
+	UNION ALL
+	SELECT line FROM (
+		SELECT format('%-28s %9s %7s %7s %7s %7s  %s', left(n.name, 28),
+				round(n.reads / greatest(extract(epoch FROM n.period), 1), 1), round(100 * n.hits / n.reads, 1), round(100 * n.stale / n.reads, 1),
+				round(100 * (n.reads - n.hits - n.stale - n.errors) / n.reads, 1), round(100 * n.errors / n.reads, 1),
+				wbcache.report_bar(25, n.hits, n.stale, n.errors, n.reads)) AS line
+			FROM (
+				SELECT CASE WHEN grouping(w.endpoint) = 1 THEN 'all endpoints' ELSE w.endpoint::text END AS name, grouping(w.endpoint) AS total,
+					sum(w.requests) AS reads, sum(w.hits) AS hits, sum(w.stale) AS stale, sum(w.errors) AS errors, max(w.period) AS period
+				FROM wbcache.stat_window w GROUP BY ROLLUP (w.endpoint)) n
+			WHERE n.reads > 0 ORDER BY n.total DESC, n.reads DESC, n.name LIMIT 8) r;
+END;
+COMMENT ON FUNCTION wbcache.report_reads() IS 'For report(): the endpoints that are read most.';
+
+CREATE FUNCTION wbcache.report_upstreams() RETURNS SETOF text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('%-28s %-24s %9s %9s %9s %9s', 'SLOWEST UPSTREAMS', 'server or loader', 'fetches', 'p50 ms', 'p99 ms', 'max ms')
+	UNION ALL
+	SELECT line FROM (
+		SELECT format('%-28s %-24s %9s %9s %9s %9s', left(l.endpoint, 28), left(coalesce(e.server, e.loader), 24), l.count,
+				round(l.p50_ms, 1), round(l.p99_ms, 1), round(l.max_ms, 1)) AS line
+			FROM wbcache.stat_latency l JOIN wbcache.endpoint e ON e.name = l.endpoint
+			WHERE l.operation IN ('fetch', 'load') ORDER BY l.p99_ms DESC, l.endpoint LIMIT 5) u
+	UNION ALL
+	SELECT ''
+	UNION ALL
+	SELECT format('%-28s %-9s %8s %9s %9s  %s', 'SERVERS', 'breaker', 'running', 'requests', 'failures', 'last error')
+	UNION ALL
+	SELECT line FROM (
+		SELECT format('%-28s %-9s %8s %9s %9s  %s', left(s.server, 28), s.breaker_state, s.running, s.requests, s.failures,
+				coalesce(to_char(s.last_error_at, 'HH24:MI:SS ') || left(s.last_error, 22), '-')) AS line
+			FROM wbcache.stat_server s ORDER BY s.breaker_state = 'closed', s.requests DESC, s.server LIMIT 5) t;
+END;
+COMMENT ON FUNCTION wbcache.report_upstreams() IS 'For report(): what takes longest to fetch, and the servers, those whose breaker is not closed first.';
+
+CREATE FUNCTION wbcache.report_rest() RETURNS SETOF text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('%-16s [%s] %s %% of %s, %s entries, %s evicted and %s refused in %s s', 'memory',
+			wbcache.report_bar(20, m.used, 0, 0, m.size), round(m.used_percent, 1), pg_size_pretty(m.size), m.entries,
+			f.evictions, f.refused, round(extract(epoch FROM f.period)))
+		FROM wbcache.stat_memory m, wbcache.health_facts() f
+	UNION ALL
+	SELECT format('%-16s %s waiting (most: %s), %s pending, %s %% of requests shared a fetch, average wait %s ms', 'coalescer',
+			c.waiters, c.max_concurrent_waiters, c.pending_keys, coalesce(c.hit_rate_percent, 0), coalesce(round(c.avg_wait_time_ms, 1), 0))
+		FROM wbcache.stat_coalescer c
+	UNION ALL
+	SELECT format('%-16s %s within a minute (alert above %s), %s in all; %s rows of the table tier purged', 'invalidations',
+			i.per_minute, i.threshold, i.total, i.rows_purged)
+		FROM wbcache.stat_invalidation i
+	UNION ALL
+	SELECT format('%-16s %s', 'sidebar', CASE WHEN to_regclass('wbcache.events') IS NULL THEN 'no table of events is bound' ELSE
+			format('%s, refreshed %s s ago in %s ms, %s failures, %s loads without it', s.state, coalesce(round(extract(epoch FROM s.age))::text, '-'),
+				coalesce(round(s.last_ms, 1)::text, '-'), s.failures, s.fallbacks) END)
+		FROM wbcache.stat_sidebar s
+	UNION ALL
+	SELECT format('%-16s %s', 'tasks', coalesce(left(string_agg(format('%s %s', t.name, coalesce(t.last_result, 'not run yet')), ', ' ORDER BY t.name), 80), 'none'))
+		FROM wbcache.task t
+	UNION ALL
+	SELECT format('%-16s %s', 'workers', coalesce(string_agg(format('%s %s', w.running, w.kind), ', ' ORDER BY w.kind), 'none'))
+		FROM (SELECT kind, count(pid) AS running FROM wbcache.stat_worker WHERE database = current_database() OR database IS NULL GROUP BY kind) w;
+END;
+COMMENT ON FUNCTION wbcache.report_rest() IS 'For report(): a line each for memory, coalescer, invalidations, sidebar, tasks, workers.';
+
+CREATE FUNCTION wbcache.report() RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	head text;
+	body text := '';
+BEGIN
+	SELECT format('wbcache of "%s" at %s: %s', current_database(), to_char(clock_timestamp(), 'YYYY-MM-DD HH24:MI:SS TZ'), coalesce(max(r.level), 'healthy'))
+			|| coalesce(E'\n' || string_agg(CASE WHEN r.n <= 6 THEN left(format('%-9s %s: %s', r.level, r.code, r.message), 100) END, E'\n' ORDER BY r.n), '')
+			|| CASE WHEN count(*) > 6 THEN format(E'\n... and %s more: SELECT * FROM wbcache.health_reasons', count(*) - 6) ELSE '' END
+		INTO head
+		FROM (SELECT *, row_number() OVER (ORDER BY level DESC, code, about) AS n FROM wbcache.health_reasons) r;
+	IF EXISTS (SELECT FROM wbcache.health_facts()) THEN
+		SELECT string_agg(E'\n' || left(p.line, 100), '' ORDER BY p.part, p.n) INTO body FROM (
+			SELECT 1 AS part, * FROM wbcache.report_reads() WITH ORDINALITY a (line, n)
+			UNION ALL VALUES (2, '', 0)
+			UNION ALL SELECT 3, * FROM wbcache.report_upstreams() WITH ORDINALITY b (line, n)
+			UNION ALL VALUES (4, '', 0)
+			UNION ALL SELECT 5, * FROM wbcache.report_rest() WITH ORDINALITY c (line, n)
+			UNION ALL SELECT 6, * FROM wbcache.report_warmer() WITH ORDINALITY d (line, n)) p;
+		body := E'\n' || body;
+	END IF;
+	RETURN head || body;
+END $$;
+COMMENT ON FUNCTION wbcache.report() IS
+'All of it on one screen of 100 columns and about 40 lines: what health() says, the endpoints read most within the last 5 minutes, what is slowest to fetch, servers, memory, coalescing, invalidations, sidebar, tasks, workers. To be read: its form may change. For pg_monitor.';
+
+REVOKE ALL ON FUNCTION
+	wbcache.health_facts(),
+	wbcache.health_of_workers(wbcache.health_facts), wbcache.health_of_servers(wbcache.health_facts),
+	wbcache.health_of_reads(wbcache.health_facts), wbcache.health_of_coalescer(wbcache.health_facts),
+	wbcache.health_of_memory(wbcache.health_facts), wbcache.health_of_invalidation(wbcache.health_facts),
+	wbcache.health_of_sidebar(wbcache.health_facts), wbcache.health_of_tasks(wbcache.health_facts),
+	wbcache.health_of_warmer(wbcache.health_facts), wbcache.health_cache_props(), wbcache.report_warmer(),
+	wbcache.health(), wbcache.health_status(), wbcache.health_cache(), wbcache.health_coalescer(),
+	wbcache.report_bar(integer, numeric, numeric, numeric, numeric),
+	wbcache.report_reads(), wbcache.report_upstreams(), wbcache.report_rest(), wbcache.report()
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	wbcache.health_facts(),
+	wbcache.health_of_workers(wbcache.health_facts), wbcache.health_of_servers(wbcache.health_facts),
+	wbcache.health_of_reads(wbcache.health_facts), wbcache.health_of_coalescer(wbcache.health_facts),
+	wbcache.health_of_memory(wbcache.health_facts), wbcache.health_of_invalidation(wbcache.health_facts),
+	wbcache.health_of_sidebar(wbcache.health_facts), wbcache.health_of_tasks(wbcache.health_facts),
+	wbcache.health_of_warmer(wbcache.health_facts), wbcache.health_cache_props(), wbcache.report_warmer(),
+	wbcache.health(), wbcache.health_status(), wbcache.health_cache(), wbcache.health_coalescer(),
+	wbcache.report_bar(integer, numeric, numeric, numeric, numeric),
+	wbcache.report_reads(), wbcache.report_upstreams(), wbcache.report_rest(), wbcache.report()
+	TO pg_monitor;
+REVOKE ALL ON wbcache.health_reasons FROM PUBLIC;
+GRANT SELECT ON wbcache.health_reasons TO pg_monitor;

@@ -45,9 +45,6 @@
 #include "shmem.h"
 #include "storage/ipc.h"
 
-/* Globs that are remembered. */
-#define PLACES			256
-
 #define FREE			UINT64CONST(0)
 #define ABOUT_TO_COMMIT	PG_UINT64_MAX
 
@@ -62,8 +59,8 @@ typedef struct Log
 {
 	uint64		life;			/* of the stripes it belongs to; set at start */
 	uint64		lapped;			/* lock; the last generation that is forgotten */
-	uint64		mark[PLACES];	/* lock */
-	Glob		glob[PLACES];	/* lock */
+	uint64		mark[WBC_GLOBS_MAX];	/* lock */
+	Glob		glob[WBC_GLOBS_MAX];	/* lock */
 } Log;
 
 static Log *globs;
@@ -100,7 +97,7 @@ start_log(void)
 static bool
 is_unsettled(void)
 {
-	for (int i = 0; i < PLACES; i++)
+	for (int i = 0; i < WBC_GLOBS_MAX; i++)
 		if (globs->mark[i] == ABOUT_TO_COMMIT)
 			return true;
 	return false;
@@ -220,7 +217,7 @@ static bool
 is_hit(Oid dbid, const char *key, int len, uint64 seen,
 	   const WbcGlobHold *own, int nown)
 {
-	for (int i = 0; i < PLACES; i++)
+	for (int i = 0; i < WBC_GLOBS_MAX; i++)
 	{
 		const Glob *glob = &globs->glob[i];
 		bool		mine = false;
@@ -246,7 +243,7 @@ choose_place(void)
 {
 	int			oldest = 0;
 
-	for (int i = 0; i < PLACES; i++)
+	for (int i = 0; i < WBC_GLOBS_MAX; i++)
 		if (globs->mark[i] < globs->mark[oldest])
 			oldest = i;
 	return globs->mark[oldest] == ABOUT_TO_COMMIT ? -1 : oldest;

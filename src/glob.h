@@ -14,6 +14,9 @@
 /* Longest glob, in bytes. */
 #define WBC_GLOB_MAX	512
 
+/* Globs that are remembered, over all databases. */
+#define WBC_GLOBS_MAX	256
+
 /* A glob of the current transaction, from pre-commit on. */
 typedef struct WbcGlobHold
 {

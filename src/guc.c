@@ -98,6 +98,66 @@ define_invalidation(void)
 							   check_channel, NULL, NULL);
 }
 
+/*
+ * From when on health() worries.  The variables are there for the names: the
+ * rules are in SQL, and read the settings.
+ */
+static void
+define_health(void)
+{
+	static const struct
+	{
+		const char *name;
+		const char *what;
+		const char *more;
+		int			boot;
+		int			max;
+		int			flags;
+	}			thresholds[] = {
+		{"wbcache.health_min_reads",
+		"Reads of the last 5 minutes below which their hit ratio and their errors are not judged.",
+		NULL, 100, INT_MAX, 0},
+		{"wbcache.health_hit_percent",
+		"Share of reads answered from the cache below which health() warns, in percent.",
+		"0: never.", 80, 100, 0},
+		{"wbcache.health_error_percent",
+		"Share of reads that ended in an error above which the cache is degraded, in percent.",
+		"100: never.", 5, 100, 0},
+		{"wbcache.health_min_fetches",
+		"Fetches of an endpoint in the last 5 minutes below which their failures are not judged.",
+		NULL, 10, INT_MAX, 0},
+		{"wbcache.health_failure_percent",
+		"Share of an endpoint's fetches that failed above which health() warns, in percent.",
+		"100: never.", 20, 100, 0},
+		{"wbcache.health_eviction_rate",
+		"Evictions from memory a minute above which health() warns.",
+		"0: never.", 1000, INT_MAX, 0},
+		{"wbcache.health_waiters",
+		"Reads that wait for a fetch at one time above which health() warns.",
+		"0: never.", 50, INT_MAX, 0},
+		{"wbcache.health_full_percent",
+		"Share of wbcache.max_flights, and of the registered keys there is room for, above which health() warns, in percent.",
+		"100: never.", 80, 100, 0},
+		{"wbcache.health_unwritten_percent",
+		"Share of memory's slots whose entries the table tier has yet to get above which health() warns, in percent.",
+		"100: never.", 5, 100, 0},
+		{"wbcache.health_sidebar_age",
+		"Age of sidebar_data, while it is behind, above which health() warns.",
+		"0: never.", 15 * 60 * 1000, INT_MAX, GUC_UNIT_MS},
+		{"wbcache.health_warmer_age",
+		"Time since the last start of the task \"warmer\" above which health() warns.",
+		"0: never.", 15 * 60 * 1000, INT_MAX, GUC_UNIT_MS},
+	};
+	static int	value[lengthof(thresholds)];
+
+	for (int i = 0; i < lengthof(thresholds); i++)
+		DefineCustomIntVariable(thresholds[i].name, thresholds[i].what,
+								thresholds[i].more, &value[i],
+								thresholds[i].boot, 0, thresholds[i].max,
+								PGC_USERSET, thresholds[i].flags,
+								NULL, NULL, NULL);
+}
+
 static void
 define_hot_keys(void)
 {
@@ -218,6 +278,7 @@ wbc_guc_define(void)
 	define_invalidation();
 	define_hot_keys();
 	define_warmer();
+	define_health();
 	MarkGUCPrefixReserved("wbcache");
 }
 

@@ -30,6 +30,7 @@
 #include "error.h"
 #include "flight.h"
 #include "guc.h"
+#include "health.h"
 #include "launcher.h"
 #include "load.h"
 #include "metrics.h"
@@ -415,6 +416,7 @@ look_after_all(List **leftovers, bool all)
 	TimestampTz next = Min(now + RETRY_INTERVAL, wbc_metrics_tick(now));
 	ListCell   *cell;
 
+	wbc_health_tick(now);
 	foreach(cell, charges)
 	{
 		Charge	   *charge = lfirst(cell);

@@ -248,3 +248,12 @@ wbc_registry_sweep(TimestampTz now)
 	}
 	LWLockRelease(lock);
 }
+
+/*
+ * How many there are, those that have expired since the last sweep included.
+ */
+int
+wbc_registry_count(void)
+{
+	return (int) pg_atomic_read_u32(&registry->n);
+}

@@ -28,5 +28,6 @@ extern WbcRegistered wbc_registry_add(const WbcKey *key, uint32 stripe,
 									  TimestampTz until);
 extern void wbc_registry_stamp(const WbcKey *key, WbcStamp *stamp);
 extern void wbc_registry_sweep(TimestampTz now);
+extern int	wbc_registry_count(void);
 
 #endif							/* WBC_REGISTRY_H */

@@ -22,6 +22,7 @@
  *				stats.c			SQL: what the statistics views show
  *				describe.c		what all of these numbers are
  *				prometheus.c	SQL: metrics
+ *				health.c		SQL: facts for health
  *	4 policy	swr.c			the read path
  *				fetch.c			one fetch: definition, request, answer
  *				load.c			one flight carried out by an SQL loader
@@ -99,6 +100,7 @@
 #include "generation.h"
 #include "glob.h"
 #include "guc.h"
+#include "health.h"
 #include "hotkey.h"
 #include "journal.h"
 #include "launcher.h"
@@ -158,6 +160,7 @@ claim_shared_memory(void)
 	wbc_hotkey_register();
 	wbc_ahead_register();
 	wbc_warmer_state_register();
+	wbc_health_register();
 	wbc_shmem_install_hooks();
 }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Programs of Debian packages that are unpacked and not installed: Prometheus, promtool and the PostgreSQL exporter. To
-# install their packages would leave services running on this machine, and enabled. They are downloaded once by apt-get,
-# which checks the signatures, into a cache of the caller's; what is in PATH already is used as it is.
+# Programs of Debian packages that are unpacked and not installed: Prometheus, promtool, the PostgreSQL exporter, and
+# check_postgres. To install the packages would leave services running on this machine, and enabled. They are downloaded
+# once by apt-get, which checks the signatures, into a cache of the caller's; what is in PATH already is used as it is.
 
 WBC_PROGRAMS=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/wbcache/programs
 
@@ -10,6 +10,7 @@ _wbc_programs() {
 prometheus                    prometheus
 prometheus                    promtool
 prometheus-postgres-exporter  prometheus-postgres-exporter
+check-postgres                check_postgres
 END
 }
 

@@ -33,7 +33,7 @@ wbc_workspace_create_at() {
 _wbc_workspace_fill() {
   local shared=${WBCACHE_SHARED_DATA:-$WBC_TOP/../shared/data}
   mkdir "$WBC_WORK"/{checkout,checkout/src,tmp,home,results}
-  cp "$WBC_TOP"/{Makefile,*.control,README.md} "$WBC_WORK/checkout"
+  cp "$WBC_TOP"/{Makefile,*.control,README.md,RUNBOOK.md} "$WBC_WORK/checkout"
   cp "$WBC_TOP"/src/*.[ch] "$WBC_WORK/checkout/src"
   cp -R "$WBC_TOP"/{sql,monitoring,test} "$WBC_WORK/checkout"
   [ ! -d "$WBC_TOP/expected" ] || cp -R "$WBC_TOP/expected" "$WBC_WORK/checkout"
