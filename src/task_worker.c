@@ -31,6 +31,7 @@
 #include "postmaster/bgworker.h"
 #include "statement.h"
 #include "storage/ipc.h"
+#include "storage/lock.h"
 #include "task.h"
 #include "task_worker.h"
 #include "tcop/tcopprot.h"
@@ -280,5 +281,8 @@ wbc_task_main(Datum arg)
 	ResetAllOptions();
 	set_for_session("lock_timeout", LOCK_TIMEOUT);
 	write_row(end_run, &run);
+
+	/* Who sees that the run has ended may start the next one. */
+	LockReleaseSession(USER_LOCKMETHOD);
 	proc_exit(0);
 }

@@ -18,6 +18,7 @@ my $upstream = WbcacheTest::Upstream->start('--api-key' => $key);
 my $node = start_instance('main');
 $node->safe_psql('postgres', 'CREATE DATABASE app');
 $node->append_conf('postgresql.conf', $_->{code}) for $readme->blocks('ini');
+$node->append_conf('postgresql.conf', 'wbcache.invalidation_alert_rate = 0');	# all examples within a minute are no reason to warn
 $node->restart;
 my $session = session($node, 'app');
 
