@@ -1901,14 +1901,9 @@ END;
 COMMENT ON FUNCTION wbcache.health_of_tasks(wbcache.health_facts) IS 'the part "tasks" of health_reasons';
 
 CREATE FUNCTION wbcache.health_of_warmer(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF to_regclass('wbcache.stat_warmer') IS NULL THEN
-		RETURN;
-	END IF;
-	RETURN QUERY
+BEGIN ATOMIC
 	SELECT 'warmer_degraded'::wbcache.health_code, 'warning'::wbcache.health_level, 'warmer', 'warmer'::text,
 			format('the last run of the warmer had %s errors, the last one: %s', w.errors, w.last_error),
 			json_build_object('errors', w.errors, 'requests', w.requests, 'last_run_at', w.last_run_at, 'last_result', w.last_result,
@@ -1921,7 +1916,7 @@ BEGIN
 		FROM wbcache.task t
 		WHERE t.name = 'warmer' AND NOT pg_is_in_recovery()
 			AND coalesce(t.last_start, t.next_start) < clock_timestamp() - nullif(current_setting('wbcache.health_warmer_age')::interval, '0');
-END $$;
+END;
 COMMENT ON FUNCTION wbcache.health_of_warmer(wbcache.health_facts) IS 'the part "warmer" of health_reasons; none where there is no task "warmer"';
 
 CREATE VIEW wbcache.health_reasons AS
@@ -2029,7 +2024,7 @@ AS $$
 DECLARE
 	run json;
 BEGIN
-	IF EXISTS (SELECT FROM wbcache.health_facts()) AND to_regclass('wbcache.stat_warmer') IS NOT NULL THEN
+	IF EXISTS (SELECT FROM wbcache.health_facts()) THEN
 		SELECT row_to_json(w) INTO run FROM wbcache.stat_warmer w;
 	END IF;
 	RETURN (SELECT json_build_object('status', coalesce(max(r.level), 'healthy'),
@@ -2043,19 +2038,14 @@ COMMENT ON FUNCTION wbcache.health_cache_props() IS
 'How the warmer of props is: status, and of its last run, or the one under way, last_run_at, running, fixtures_warmed, categories_cached, props_cached, errors, last_error, skipped_for_budget (games); and reasons. NULL: none since the server start, or the library is not preloaded. For pg_monitor.';
 
 CREATE FUNCTION wbcache.report_warmer() RETURNS SETOF text
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF to_regclass('wbcache.stat_warmer') IS NULL THEN
-		RETURN;
-	END IF;
-	RETURN QUERY
+BEGIN ATOMIC
 	SELECT format('%-16s %s', 'warmer', CASE WHEN w.last_run_at IS NULL THEN 'has not run since the server start' ELSE
 			format('%s, %s s ago: %s games, %s categories, %s props, %s requests, %s errors', w.status,
 				round(extract(epoch FROM clock_timestamp() - w.last_run_at)), w.fixtures_warmed, w.categories_cached, w.props_cached, w.requests, w.errors) END)
 		FROM wbcache.stat_warmer w;
-END $$;
+END;
 COMMENT ON FUNCTION wbcache.report_warmer() IS 'For report(): a line for the warmer.';
 
 /* ---------------------------------------------------------------------------
