@@ -29,6 +29,7 @@
 #include "miscadmin.h"
 #include "shmem.h"
 #include "utils/timestamp.h"
+#include "warmer_state.h"
 
 /* All keys are looked at this often, */
 #define LOOK_INTERVAL	USECS_PER_SEC
@@ -62,7 +63,6 @@ typedef struct Item
 
 typedef struct List
 {
-	uint64		refreshes;		/* flights started, over all databases */
 	uint64		changes;		/* keys that were added */
 	int			n;				/* items that may be in use: those below it */
 	Item		items[WBC_AHEAD_MAX];
@@ -199,18 +199,18 @@ wbc_ahead_keep(Oid dbid, const uint64 *groups, int n)
 }
 
 /*
- * How many keys of a database are on the list, and how many refreshes there were
- * ahead, over all databases.
+ * How many keys of a database are on the list.
  */
-void
-wbc_ahead_count(Oid dbid, int64 *keys, int64 *refreshes)
+int64
+wbc_ahead_count(Oid dbid)
 {
-	*keys = 0;
+	int64		keys = 0;
+
 	LWLockAcquire(lock, LW_SHARED);
 	for (int i = 0; i < list->n; i++)
-		*keys += list->items[i].hash != 0 && list->items[i].key.dbid == dbid;
-	*refreshes = (int64) list->refreshes;
+		keys += list->items[i].hash != 0 && list->items[i].key.dbid == dbid;
 	LWLockRelease(lock);
+	return keys;
 }
 
 /* ----------------------------------------------------------------
@@ -273,11 +273,8 @@ start_flight(const WbcKey *key, TimestampTz now)
 	};
 	int			none;
 
-	if (wbc_flight_join(&ask, &none) != WBC_JOIN_STARTED)
-		return;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	list->refreshes++;
-	LWLockRelease(lock);
+	if (wbc_flight_join(&ask, &none) == WBC_JOIN_STARTED)
+		wbc_warmer_state_count_ahead();
 }
 
 /*

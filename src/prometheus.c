@@ -48,6 +48,8 @@ static const Source sources[WBC_GROUPS] = {
 	"SELECT pg_catalog.current_database() AS datname, * FROM wbcache.stat_invalidation"},
 	[WBC_GROUP_SIDEBAR] = {{"datname"},
 	"SELECT pg_catalog.current_database() AS datname, fallbacks FROM wbcache.stat_endpoint_counters() WHERE endpoint = 'sidebar'"},
+	[WBC_GROUP_WARMER] = {{"datname"},
+	"SELECT pg_catalog.current_database() AS datname, *, (status <> 'ok')::int AS degraded FROM wbcache.stat_warmer"},
 	[WBC_GROUP_WARMUP] = {{"datname"},
 	"SELECT pg_catalog.current_database() AS datname, * FROM wbcache.stat_warmup"},
 	[WBC_GROUP_MEMORY] = {{NULL},
@@ -239,7 +241,9 @@ append_metric(StringInfo out, const WbcDescription *description,
 	{
 		case WBC_MEASURE_COUNTER:
 		case WBC_MEASURE_COUNTER_US:
+		case WBC_MEASURE_TOTAL:
 		case WBC_MEASURE_GAUGE:
+		case WBC_MEASURE_LAST:
 		case WBC_MEASURE_BYTES:
 			append_numbers(out, description, metric.data, rows);
 			break;
