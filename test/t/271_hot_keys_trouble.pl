@@ -68,7 +68,7 @@ sub restart
 
 sub back_again
 {
-	ok($node->poll_query_until('postgres', q{SELECT state <> 'waiting' FROM wbcache.stat_warmup}), 'somebody has looked');
+	ok(await_query($node, q{SELECT state <> 'waiting' FROM wbcache.stat_warmup}), 'somebody has looked');
 	$session = session($node, 'postgres');
 	return;
 }
@@ -96,15 +96,15 @@ behaviour 'keys that can be fetched are noted, and no others' => sub {
 	noted('private%', 0);
 };
 
-behaviour 'a server with half of its connections in use by hot keys answers clients' => sub {
+behaviour 'a server with three quarters of its connections in use by hot keys answers clients' => sub {
 	$upstream->reset;
 	$upstream->behave(path => '/api/v3/echo/*', hang => 1);
 	$upstream->behave(path => '/api/v3/echo/client*', latency => 0);
 	crash();
-	ok(await_value($session, 'SELECT under_way >= 2 FROM wbcache.stat_warmup', 't'), 'hot keys are on their way');
-	ok(await(sub { $upstream->control('counts')->{in_flight} == 2 }), 'two of four connections are in use');
+	ok(await_value($session, 'SELECT under_way >= 3 FROM wbcache.stat_warmup', 't'), 'hot keys are on their way');
+	ok(await(sub { $upstream->control('counts')->{in_flight} == 3 }), 'three of four connections are in use');
 	is($session->ask("echo:client$_")->{status}, 'miss', "client $_ is answered") for 1 .. 3;
-	is($upstream->control('counts')->{in_flight}, 2, 'and hot keys still have two');
+	is($upstream->control('counts')->{in_flight}, 3, 'and hot keys still have three');
 	$upstream->clear;
 	warmup_is('done|23|23|0');
 	is($session->ask($_)->{status}, 'hit', $_) for qw(echo:1 echo:20 gone:1 sql:1 sql:2);
@@ -116,7 +116,8 @@ behaviour 'an upstream that is down is left to its breaker, and brought back fro
 	$upstream->behave(path => '*', status => 503);
 	crash();
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_server WHERE breaker_state <> 'closed'}, 1), 'the breaker opens');
-	ok(await_value($session, 'SELECT failures >= 6 FROM wbcache.stat_server', 't'), 'probes go');
+	ok(await_value($session, 'SELECT failures >= 9 FROM wbcache.stat_server', 't'), 'probes go');
+	cmp_ok($session->value('SELECT refused FROM wbcache.stat_server'), '<=', 20 + 3 * $session->value('SELECT extract(epoch FROM duration) FROM wbcache.stat_warmup'), 'it is asked for one at a time');
 	is($session->value('SELECT state FROM wbcache.stat_warmup'), 'under way', 'it waits');
 	is($session->ask('sql:1')->{status}, 'hit', 'what needs no server is back');
 	my $failures = $session->value('SELECT failures FROM wbcache.stat_server');
