@@ -1171,7 +1171,7 @@ CREATE PROCEDURE wbcache.warm_upcoming()
 	LANGUAGE c
 	AS 'MODULE_PATHNAME', 'wbcache_warm_upcoming';
 COMMENT ON PROCEDURE wbcache.warm_upcoming() IS
-'One run of the warmer, for the task warmer: the categories and the props of the games of get_upcoming_fixtures(), wbcache.warmer_ahead before they start, in order of priority, until wbcache.warmer_budget requests or the interval of the task are used up. It commits, and holds no snapshot while it waits. While another run is under way it does nothing but say so. From then on, their values are refreshed before they turn stale, until a run finds the game over, or none comes for two intervals.
+'One run of the warmer, for the task warmer: the categories and the props of the games of get_upcoming_fixtures(), wbcache.warmer_ahead before they start, in order of priority, until wbcache.warmer_budget requests or the interval of the task are used up. It commits, and holds no snapshot while it waits. While another run is under way it does nothing but say so. From then on, their values are refreshed before they turn stale, until the game is over, or no run comes for two intervals.
 The current role must be able to read wbcache.events, and be a reader of the endpoints. Not open to PUBLIC.
 Errors: 25001 it is called in a transaction block; 42704 no endpoint has the keys; 42501 the events can not be read, or not a reader; 55000 the library is not preloaded.';
 

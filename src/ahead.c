@@ -9,7 +9,8 @@
  * and starts a flight in advance then (flight.c).  So readers of these keys meet
  * neither a stale value nor, for long, an invalidated one, as long as the
  * upstream is well.  The list survives nothing: the next run of the warmer makes
- * it anew.
+ * it anew.  Keys of a game go off the list when a transaction commits that has
+ * ended it.
  *
  * When a value is due: so much before its soft expiry that the fetch, which took
  * its time the last time too, has ended by then; one that was invalidated, at
@@ -23,6 +24,7 @@
 #include "postgres.h"
 
 #include "ahead.h"
+#include "common/hashfn.h"
 #include "flight.h"
 #include "key.h"
 #include "memory.h"
@@ -193,6 +195,29 @@ wbc_ahead_keep(Oid dbid, const uint64 *groups, int n)
 		if (item->hash != 0 && item->key.dbid == dbid &&
 			(n == 0 || bsearch(&item->group, groups, n, sizeof(uint64),
 							   compare_groups) == NULL))
+			item->hash = 0;
+	}
+	LWLockRelease(lock);
+}
+
+uint64
+wbc_ahead_group(const char *game_id, int len)
+{
+	return hash_bytes_extended((const unsigned char *) game_id, len, 0);
+}
+
+/*
+ * Takes the keys of a group off the list.
+ */
+void
+wbc_ahead_drop(Oid dbid, uint64 group)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < list->n; i++)
+	{
+		Item	   *item = &list->items[i];
+
+		if (item->group == group && item->key.dbid == dbid)
 			item->hash = 0;
 	}
 	LWLockRelease(lock);
