@@ -216,6 +216,17 @@ behaviour 'a key that is fetched anew is no less hot' => sub {
 	ok(await_value($session, q{SELECT uses >= 25 FROM wbcache.hot_key WHERE key = 'echo:kept'}, 't'), 'uses');
 };
 
+behaviour 'a row is worth what it says, though memory knows of fewer uses' => sub {
+	my $noted = $session->value('SELECT noted_at FROM wbcache.stat_warmup');
+	use_keys(1, 'echo:few');
+	$session->run(q{INSERT INTO wbcache.hot_key AS h (key, endpoint, uses, noted_at)
+		SELECT 'echo:few', 'echo', 60, now() UNION ALL SELECT 'echo:unread-' || n, 'echo', 30, now() FROM generate_series(1, 60) n
+		ON CONFLICT (key) DO UPDATE SET uses = excluded.uses, noted_at = excluded.noted_at});
+	ok(await_value($session, qq{SELECT noted_at > '$noted'::timestamptz + interval '2.5 s' FROM wbcache.stat_warmup}, 't'), 'noted again');
+	is($session->value('SELECT count(*) FROM wbcache.hot_key'), 40, 'the hottest');
+	is($session->value(q{SELECT uses FROM wbcache.hot_key WHERE key = 'echo:few'}), 60, 'it is one of them');
+};
+
 behaviour 'a database without the extension' => sub {
 	my $other = session($node, 'other');
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader' AND database = 'other' AND state = 'running'}, 2), 'has loaders');
