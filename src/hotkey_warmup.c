@@ -19,7 +19,8 @@
  * back.
  *
  * A flight that was refused (breaker, rate limit) was none.  Its source then
- * rests, and is asked for one key at a time until one has come back.
+ * rests, and is asked for one key at a time until one has come back; what fails
+ * until then, as the probes of a breaker do, is not held against its key.
  *
  * It ends: a key is given up after TRIES_MAX flights, a warmup when nothing has
  * come back for PATIENCE.
@@ -365,8 +366,9 @@ try_again(Key *key, Source *source, const WbcFlightResult *result)
 		source->rest_until = warmup.now + REST;
 		return;
 	}
-	key->tries++;
-	key->not_before = warmup.now + key->tries * TRY_AGAIN;
+	if (!source->refuses)
+		key->tries++;
+	key->not_before = warmup.now + Max(key->tries, 1) * TRY_AGAIN;
 	if (key->tries >= TRIES_MAX)
 		key->state = KEY_FAILED;
 }

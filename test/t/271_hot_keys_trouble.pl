@@ -8,7 +8,7 @@ use Test::More;
 use WbcacheTest;
 
 my ($upstream, $node, $session) = start_served('main',
-	conf => "restart_after_crash = on\nwbcache.hot_keys_interval = 1s\nwbcache.hot_keys = 40",
+	conf => "restart_after_crash = on\nwbcache.hot_keys_interval = 1s\nwbcache.hot_keys = 40\nwbcache.max_flights = 16",
 	databases => 'postgres, other',
 	server => { max_connections => 4, breaker_failures => 3, breaker_cooldown => '1s' });
 
