@@ -1171,7 +1171,7 @@ CREATE PROCEDURE wbcache.warm_upcoming()
 	LANGUAGE c
 	AS 'MODULE_PATHNAME', 'wbcache_warm_upcoming';
 COMMENT ON PROCEDURE wbcache.warm_upcoming() IS
-'One run of the warmer, for the task warmer: the categories and the props of the games of get_upcoming_fixtures(), wbcache.warmer_ahead before they start, in order of priority, until wbcache.warmer_budget requests or the interval of the task are used up. It commits, and holds no snapshot while it waits. While another run is under way it does nothing but say so. From then on, their values are refreshed before they turn stale, until a run finds the game over, or none comes for two intervals.
+'One run of the warmer, for the task warmer: the categories and the props of the games of get_upcoming_fixtures(), wbcache.warmer_ahead before they start, in order of priority, until wbcache.warmer_budget requests or the interval of the task are used up. It commits, and holds no snapshot while it waits. While another run is under way it does nothing but say so. From then on, their values are refreshed before they turn stale, until the game is over, or no run comes for two intervals.
 The current role must be able to read wbcache.events, and be a reader of the endpoints. Not open to PUBLIC.
 Errors: 25001 it is called in a transaction block; 42704 no endpoint has the keys; 42501 the events can not be read, or not a reader; 55000 the library is not preloaded.';
 
@@ -1200,25 +1200,10 @@ CREATE VIEW wbcache.stat_warmer AS
 COMMENT ON VIEW wbcache.stat_warmer IS 'the warmer of this database since the server start: its last run, or the one under way, and all runs';
 COMMENT ON COLUMN wbcache.stat_warmer.status IS 'ok, or degraded: more than 5 errors in the last run, or it failed as a whole';
 COMMENT ON COLUMN wbcache.stat_warmer.running IS 'whether a run is under way; then what follows is of that one';
-COMMENT ON COLUMN wbcache.stat_warmer.runs IS 'runs that were started';
 COMMENT ON COLUMN wbcache.stat_warmer.last_run_at IS 'when the last one started; NULL: none';
 COMMENT ON COLUMN wbcache.stat_warmer.duration IS 'how long it took, or has taken so far';
 COMMENT ON COLUMN wbcache.stat_warmer.last_result IS 'of the last run that has ended: done, failed, or interrupted by a shutdown or pg_terminate_backend()';
 COMMENT ON COLUMN wbcache.stat_warmer.last_error IS 'the last error of the run; NULL: none';
-COMMENT ON COLUMN wbcache.stat_warmer.fixtures_warmed IS 'games whose categories are there';
-COMMENT ON COLUMN wbcache.stat_warmer.categories_cached IS 'keys of categories that are there';
-COMMENT ON COLUMN wbcache.stat_warmer.props_cached IS 'keys of props that are there';
-COMMENT ON COLUMN wbcache.stat_warmer.requests IS 'fetches that it has started';
-COMMENT ON COLUMN wbcache.stat_warmer.errors IS 'keys that could not be had';
-COMMENT ON COLUMN wbcache.stat_warmer.skipped_for_budget IS 'games of which something was left for the next run, for want of budget or time';
-COMMENT ON COLUMN wbcache.stat_warmer.total_fixtures_warmed IS 'the same of all runs together';
-COMMENT ON COLUMN wbcache.stat_warmer.total_categories_cached IS 'likewise';
-COMMENT ON COLUMN wbcache.stat_warmer.total_props_cached IS 'likewise';
-COMMENT ON COLUMN wbcache.stat_warmer.total_requests IS 'likewise';
-COMMENT ON COLUMN wbcache.stat_warmer.total_errors IS 'likewise';
-COMMENT ON COLUMN wbcache.stat_warmer.total_skipped_for_budget IS 'likewise';
-COMMENT ON COLUMN wbcache.stat_warmer.keys_ahead IS 'keys that are refreshed before they turn stale; 4,096 at most over all databases';
-COMMENT ON COLUMN wbcache.stat_warmer.refreshes_ahead IS 'such refreshes that were started, over all databases';
 
 CREATE FUNCTION wbcache.get_warmer_status() RETURNS json
 	LANGUAGE sql VOLATILE STRICT PARALLEL RESTRICTED

@@ -9,7 +9,8 @@
  * and starts a flight in advance then (flight.c).  So readers of these keys meet
  * neither a stale value nor, for long, an invalidated one, as long as the
  * upstream is well.  The list survives nothing: the next run of the warmer makes
- * it anew.
+ * it anew.  Keys of a game go off the list when a transaction commits that has
+ * ended it.
  *
  * When a value is due: so much before its soft expiry that the fetch, which took
  * its time the last time too, has ended by then; one that was invalidated, at
@@ -23,12 +24,14 @@
 #include "postgres.h"
 
 #include "ahead.h"
+#include "common/hashfn.h"
 #include "flight.h"
 #include "key.h"
 #include "memory.h"
 #include "miscadmin.h"
 #include "shmem.h"
 #include "utils/timestamp.h"
+#include "warmer_state.h"
 
 /* All keys are looked at this often, */
 #define LOOK_INTERVAL	USECS_PER_SEC
@@ -62,7 +65,6 @@ typedef struct Item
 
 typedef struct List
 {
-	uint64		refreshes;		/* flights started, over all databases */
 	uint64		changes;		/* keys that were added */
 	int			n;				/* items that may be in use: those below it */
 	Item		items[WBC_AHEAD_MAX];
@@ -198,19 +200,42 @@ wbc_ahead_keep(Oid dbid, const uint64 *groups, int n)
 	LWLockRelease(lock);
 }
 
+uint64
+wbc_ahead_group(const char *game_id, int len)
+{
+	return hash_bytes_extended((const unsigned char *) game_id, len, 0);
+}
+
 /*
- * How many keys of a database are on the list, and how many refreshes there were
- * ahead, over all databases.
+ * Takes the keys of a group off the list.
  */
 void
-wbc_ahead_count(Oid dbid, int64 *keys, int64 *refreshes)
+wbc_ahead_drop(Oid dbid, uint64 group)
 {
-	*keys = 0;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < list->n; i++)
+	{
+		Item	   *item = &list->items[i];
+
+		if (item->group == group && item->key.dbid == dbid)
+			item->hash = 0;
+	}
+	LWLockRelease(lock);
+}
+
+/*
+ * How many keys of a database are on the list.
+ */
+int64
+wbc_ahead_count(Oid dbid)
+{
+	int64		keys = 0;
+
 	LWLockAcquire(lock, LW_SHARED);
 	for (int i = 0; i < list->n; i++)
-		*keys += list->items[i].hash != 0 && list->items[i].key.dbid == dbid;
-	*refreshes = (int64) list->refreshes;
+		keys += list->items[i].hash != 0 && list->items[i].key.dbid == dbid;
 	LWLockRelease(lock);
+	return keys;
 }
 
 /* ----------------------------------------------------------------
@@ -273,11 +298,8 @@ start_flight(const WbcKey *key, TimestampTz now)
 	};
 	int			none;
 
-	if (wbc_flight_join(&ask, &none) != WBC_JOIN_STARTED)
-		return;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	list->refreshes++;
-	LWLockRelease(lock);
+	if (wbc_flight_join(&ask, &none) == WBC_JOIN_STARTED)
+		wbc_warmer_state_count_ahead();
 }
 
 /*

@@ -15,11 +15,17 @@
 
 extern void wbc_ahead_register(void);
 
+/* What the keys of a game belong to. */
+extern uint64 wbc_ahead_group(const char *game_id, int len);
+
+/* for the end of a transaction; throws nothing */
+extern void wbc_ahead_drop(Oid dbid, uint64 group);
+
 /* for the warmer */
 extern bool wbc_ahead_add(const WbcKey *key, uint64 group, int priority,
 						  TimestampTz until);
 extern void wbc_ahead_keep(Oid dbid, const uint64 *groups, int n);
-extern void wbc_ahead_count(Oid dbid, int64 *keys, int64 *refreshes);
+extern int64 wbc_ahead_count(Oid dbid);
 
 /* for the fetcher */
 extern TimestampTz wbc_ahead_run(TimestampTz now);

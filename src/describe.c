@@ -22,6 +22,7 @@
 #include "metrics.h"
 #include "upstream.h"
 #include "utils/builtins.h"
+#include "warmer_state.h"
 
 PG_FUNCTION_INFO_V1(wbcache_metric_descriptions);
 
@@ -66,6 +67,21 @@ static const WbcDescription descriptions[] = {
 #undef X
 	{WBC_GROUP_SIDEBAR, "age_seconds", WBC_MEASURE_GAUGE, false,
 	"time since the start of the last refresh of sidebar_data that succeeded"},
+
+	{WBC_GROUP_WARMER, "degraded", WBC_MEASURE_GAUGE, false,
+	"1 unless the status is ok"},
+	{WBC_GROUP_WARMER, "runs", WBC_MEASURE_COUNTER, true,
+	"runs that were started"},
+#define X(name, text) {WBC_GROUP_WARMER, #name, WBC_MEASURE_LAST, true, "last run: " text},
+	WBC_WARMER_COUNTERS(X)
+#undef X
+#define X(name, text) {WBC_GROUP_WARMER, "total_" #name, WBC_MEASURE_TOTAL, true, "all runs: " text},
+	WBC_WARMER_COUNTERS(X)
+#undef X
+	{WBC_GROUP_WARMER, "keys_ahead", WBC_MEASURE_GAUGE, true,
+	"keys that are refreshed before they turn stale; 4,096 at most over all databases"},
+	{WBC_GROUP_WARMER, "refreshes_ahead", WBC_MEASURE_COUNTER, true,
+	"such refreshes that were started"},
 
 	{WBC_GROUP_WARMUP, "hot_keys", WBC_MEASURE_GAUGE, true,
 	"rows of wbcache.hot_key"},
@@ -133,8 +149,10 @@ wbc_describe_type(WbcMeasure measure)
 	{
 		case WBC_MEASURE_COUNTER:
 		case WBC_MEASURE_COUNTER_US:
+		case WBC_MEASURE_TOTAL:
 			return "counter";
 		case WBC_MEASURE_GAUGE:
+		case WBC_MEASURE_LAST:
 		case WBC_MEASURE_BYTES:
 			return "gauge";
 		case WBC_MEASURE_HISTOGRAM:
@@ -161,6 +179,12 @@ wbc_describe_metric(const WbcDescription *description, StringInfo out)
 		case WBC_MEASURE_COUNTER_US:
 			appendStringInfo(out, "%.*s_seconds_total",
 							 (int) (strlen(name) - strlen("_us")), name);
+			break;
+		case WBC_MEASURE_TOTAL:
+			appendStringInfo(out, "%s_total", name + strlen("total_"));
+			break;
+		case WBC_MEASURE_LAST:
+			appendStringInfo(out, "last_%s", name);
 			break;
 		case WBC_MEASURE_GAUGE:
 		case WBC_MEASURE_HISTOGRAM:

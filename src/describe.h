@@ -19,6 +19,7 @@
 	X(COALESCER, "coalescer", "stat_coalescer") \
 	X(INVALIDATION, "invalidation", "stat_invalidation") \
 	X(SIDEBAR, "sidebar", "stat_sidebar") \
+	X(WARMER, "warmer", "stat_warmer") \
 	X(WARMUP, "warmup", "stat_warmup") \
 	X(MEMORY, "memory", "stat_memory") \
 	X(WORKER, "worker", "stat_worker")
@@ -36,7 +37,9 @@ typedef enum WbcMeasure
 {
 	WBC_MEASURE_COUNTER,
 	WBC_MEASURE_COUNTER_US,		/* of microseconds */
+	WBC_MEASURE_TOTAL,			/* a counter whose column begins with "total_" */
 	WBC_MEASURE_GAUGE,
+	WBC_MEASURE_LAST,			/* a gauge: of the last time only */
 	WBC_MEASURE_BYTES,			/* a gauge */
 	WBC_MEASURE_HISTOGRAM		/* of seconds */
 } WbcMeasure;

@@ -222,7 +222,10 @@ wbc_hotkey_run(TimestampTz now, TimestampTz *next)
 
 	prepare();
 	if (!become_keeper(now, &state, &is_new))
+	{
+		wbc_hotkey_forget_warmup();
 		return;
+	}
 	if (is_new)
 	{
 		wbc_hotkey_forget_note();

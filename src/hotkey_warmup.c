@@ -12,39 +12,45 @@
  *					    |
  *				 FAILED, or PENDING again
  *
- * They are flights as everybody's, joined or made, with the same breaker and
- * rate limit; but nobody waits for them, so that the fetcher lets clients'
- * flights go first, and there are never more than half of a server's connections
- * and half of its rate limit allow: see wbc_upstream_spare().  Of those for
- * loaders there are half as many as there are loaders, and none while others
- * wait.  A key that a client has brought back is back.
+ * They are flights in advance (flight.c), joined or made: they give way to those
+ * of clients, and leave a part of all there is to them.  WINDOW of them are on
+ * their way to a source at a time, so that one that doesn't answer stops no
+ * other, and few wait in the queues.  A key that a client has brought back is
+ * back.
+ *
+ * A flight that was refused (breaker, rate limit) was none.  Its source then
+ * rests, and is asked for one key at a time until one has come back; what fails
+ * until then, as the probes of a breaker do, is not held against its key.
  *
  * It ends: a key is given up after TRIES_MAX flights, a warmup when nothing has
- * come back for PATIENCE.  While a server's breaker is open its keys wait for it,
- * but for one at a time, which is its probe.
+ * come back for PATIENCE.
+ *
+ * The keeper has a reference to each of these flights, which it gives back when
+ * that has landed, when it forgets the warmup, and at the end of its process.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "error.h"
 #include "flight.h"
 #include "guc.h"
 #include "hotkey_parts.h"
 #include "metrics.h"
 #include "miscadmin.h"
-#include "server.h"
 #include "statement.h"
+#include "storage/ipc.h"
 #include "table.h"
-#include "upstream.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* Flights for one key, and pause after the first one that failed. */
 #define TRIES_MAX		3
 #define TRY_AGAIN		(2 * USECS_PER_SEC)
+
+/* Flights on their way to a source, and its pause after one that was refused. */
+#define WINDOW			16
+#define REST			(USECS_PER_SEC / 2)
 
 /* Nothing has come back for so long: it is not worth going on. */
 #define PATIENCE		(10 * USECS_PER_MINUTE)
@@ -69,9 +75,9 @@ typedef enum KeyState
 typedef struct Source
 {
 	NameData	server;			/* empty: the loaders */
-	Oid			owner;			/* of one of its endpoints */
 	int			in_the_air;
-	int			spare;			/* flights that may be started in this turn */
+	bool		refuses;		/* a flight was; none has brought a value since */
+	TimestampTz rest_until;
 } Source;
 
 typedef struct Key
@@ -80,6 +86,7 @@ typedef struct Key
 	uint32		uses;
 	int			source;
 	KeyState	state;
+	int			flight;			/* IN THE AIR: a reference is held */
 	int			tries;
 	TimestampTz not_before;
 } Key;
@@ -105,9 +112,24 @@ typedef struct Question
 	TimestampTz now;
 } Question;
 
+static void
+leave_all(int code, Datum arg)
+{
+	for (int i = 0; i < warmup.nkeys; i++)
+	{
+		Key		   *key = &warmup.keys[i];
+
+		if (key->state != KEY_IN_THE_AIR)
+			continue;
+		key->state = KEY_PENDING;
+		wbc_flight_leave(key->flight);
+	}
+}
+
 void
 wbc_hotkey_forget_warmup(void)
 {
+	leave_all(0, (Datum) 0);
 	if (warmup.context != NULL)
 		MemoryContextDelete(warmup.context);
 	memset(&warmup, 0, sizeof(warmup));
@@ -160,7 +182,6 @@ source_of(const WbcRoute *route)
 	source = &warmup.sources[warmup.nsources];
 	memset(source, 0, sizeof(Source));
 	source->server = endpoint->server;
-	source->owner = endpoint->owner;
 	return warmup.nsources++;
 }
 
@@ -266,8 +287,12 @@ postpone(WbcHotkeys *state, const WbcError *error, TimestampTz now)
 static void
 begin(WbcHotkeys *state, TimestampTz now)
 {
+	static bool prepared = false;
 	WbcError	error;
 
+	if (!prepared)
+		before_shmem_exit(leave_all, 0);
+	prepared = true;
 	warmup.context = AllocSetContextCreate(TopMemoryContext, "wbcache warmup",
 										   ALLOCSET_DEFAULT_SIZES);
 	if (!wbc_statement_transaction(list_missing, NULL, &error))
@@ -321,32 +346,31 @@ take_stock(WbcHotkeys *state, TimestampTz now)
  * ----------------------------------------------------------------
  */
 
-static WbcFlightAsk
-ask_for(const Key *key, Question *question)
+static void
+come_back_at(TimestampTz when)
 {
-	bool		by_loader = NameStr(warmup.sources[key->source].server)[0] == '\0';
-	WbcFlightAsk ask = {
-		.key = &key->key,
-		.now = warmup.now,
-		.carrier = by_loader ? WBC_CARRIER_LOADER : WBC_CARRIER_FETCHER,
-		.still_needed = is_not_in_memory,
-		.arg = question
-	};
-
-	question->key = &key->key;
-	question->now = warmup.now;
-	return ask;
+	warmup.next = Min(warmup.next, Max(when, warmup.now + TURN_SOON));
 }
 
-static bool
-is_flying(const Key *key)
+/*
+ * A key's flight has landed without a value that could be served.
+ */
+static void
+try_again(Key *key, Source *source, const WbcFlightResult *result)
 {
-	Question	question;
-	WbcFlightAsk ask = ask_for(key, &question);
-	int			none;
-
-	ask.join_only = true;
-	return wbc_flight_join(&ask, &none) == WBC_JOIN_JOINED;
+	key->state = KEY_PENDING;
+	if (result->failed &&
+		result->error.sqlstate == WBC_ERRCODE_UPSTREAM_UNAVAILABLE)
+	{
+		source->refuses = true;
+		source->rest_until = warmup.now + REST;
+		return;
+	}
+	if (!source->refuses)
+		key->tries++;
+	key->not_before = warmup.now + Max(key->tries, 1) * TRY_AGAIN;
+	if (key->tries >= TRIES_MAX)
+		key->state = KEY_FAILED;
 }
 
 /*
@@ -359,104 +383,19 @@ meet_landed(void)
 	{
 		Key		   *key = &warmup.keys[i];
 		Question	question = {&key->key, warmup.now};
+		Source	   *source = &warmup.sources[key->source];
 
-		if (key->state != KEY_IN_THE_AIR || is_flying(key))
+		if (key->state != KEY_IN_THE_AIR || !wbc_flight_wait(key->flight, 0))
 			continue;
-		warmup.sources[key->source].in_the_air--;
-		if (!is_not_in_memory(&question))
-			key->state = KEY_BACK;
+		source->in_the_air--;
+		if (is_not_in_memory(&question))
+			try_again(key, source, wbc_flight_result(key->flight));
 		else
 		{
-			key->tries++;
-			key->state = key->tries < TRIES_MAX ? KEY_PENDING : KEY_FAILED;
-			key->not_before = warmup.now + key->tries * TRY_AGAIN;
+			key->state = KEY_BACK;
+			source->refuses = false;
 		}
-	}
-}
-
-/* ----------------------------------------------------------------
- * Starting flights
- * ----------------------------------------------------------------
- */
-
-static void
-come_back_at(TimestampTz when)
-{
-	warmup.next = Min(warmup.next, Max(when, warmup.now + TURN_SOON));
-}
-
-static int
-spare_of_server(const Source *source)
-{
-	WbcServer  *server = wbc_server_load(NameStr(source->server), source->owner);
-	TimestampTz when;
-	int			spare;
-
-	spare = wbc_upstream_spare(wbc_upstream_slot(MyDatabaseId, server->serverid),
-							   server, source->in_the_air, warmup.now, &when);
-	if (spare == 0 && when > warmup.now)
-		come_back_at(when);
-	return spare;
-}
-
-/*
- * The same where the server may be gone, or its owner have lost the right to use
- * it: then one flight at a time will find out what is wrong.
- */
-static int
-try_spare_of_server(const Source *source)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext context = CurrentMemoryContext;
-	volatile int spare;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		spare = spare_of_server(source);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		spare = source->in_the_air == 0 ? 1 : 0;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-
-	return spare;
-}
-
-static int
-spare_of_loaders(const Source *source)
-{
-	int			queued;
-	int			under_way;
-
-	wbc_flight_count_of(MyDatabaseId, WBC_CARRIER_LOADER, &queued, &under_way);
-	if (queued > source->in_the_air)
-		return 0;
-	return Max(Max(wbc_guc_loaders / 2, 1) - source->in_the_air, 0);
-}
-
-/*
- * Finds out how many flights each source can bear now.
- */
-static void
-ask_sources(void *arg)
-{
-	for (int i = 0; i < warmup.nsources; i++)
-	{
-		Source	   *source = &warmup.sources[i];
-
-		if (NameStr(source->server)[0] == '\0')
-			source->spare = spare_of_loaders(source);
-		else
-			source->spare = try_spare_of_server(source);
+		wbc_flight_leave(key->flight);
 	}
 }
 
@@ -467,12 +406,21 @@ ask_sources(void *arg)
 static bool
 start(Key *key)
 {
+	Source	   *source = &warmup.sources[key->source];
+	bool		by_loader = NameStr(source->server)[0] == '\0';
 	WbcCoalescerMetrics *coalescer = wbc_metrics_coalescer();
-	Question	question;
-	WbcFlightAsk ask = ask_for(key, &question);
-	int			none;
+	Question	question = {&key->key, warmup.now};
+	WbcFlightAsk ask = {
+		.key = &key->key,
+		.now = warmup.now,
+		.carrier = by_loader ? WBC_CARRIER_LOADER : WBC_CARRIER_FETCHER,
+		.in_advance = true,
+		.will_wait = true,
+		.still_needed = is_not_in_memory,
+		.arg = &question
+	};
 
-	switch (wbc_flight_join(&ask, &none))
+	switch (wbc_flight_join(&ask, &key->flight))
 	{
 		case WBC_JOIN_STARTED:
 			wbc_metrics_count(&coalescer->new_requests);
@@ -488,23 +436,33 @@ start(Key *key)
 			return false;
 	}
 	key->state = KEY_IN_THE_AIR;
-	warmup.sources[key->source].in_the_air++;
-	warmup.sources[key->source].spare--;
+	source->in_the_air++;
 	return true;
+}
+
+/*
+ * May another flight be asked of the source?
+ */
+static bool
+has_room(const Source *source)
+{
+	if (source->rest_until > warmup.now &&
+		source->rest_until <= warmup.now + REST)
+	{
+		come_back_at(source->rest_until);
+		return false;
+	}
+	return source->in_the_air < (source->refuses ? 1 : WINDOW);
 }
 
 static void
 start_what_can_be(void)
 {
-	WbcError	error;
-
-	if (!wbc_statement_transaction(ask_sources, NULL, &error))
-		return;
 	for (int i = 0; i < warmup.nkeys; i++)
 	{
 		Key		   *key = &warmup.keys[i];
 
-		if (key->state != KEY_PENDING || warmup.sources[key->source].spare <= 0)
+		if (key->state != KEY_PENDING || !has_room(&warmup.sources[key->source]))
 			continue;
 		if (key->not_before > warmup.now)
 			come_back_at(key->not_before);

@@ -290,6 +290,24 @@ wbc_pending_forget_endpoint(const char *name)
 	append_op(OP_FORGET_ENDPOINT, MemoryContextStrdup(wbc_pending.context, name));
 }
 
+/*
+ * Lists a game whose values are not refreshed ahead any more once this
+ * transaction has committed.
+ */
+void
+wbc_pending_end_game(uint64 group)
+{
+	uint64	   *copy;
+
+	reserve_op();
+	if (wbc_pending.ngames >= PENDING_GAMES_MAX)
+		return;
+	copy = MemoryContextAlloc(wbc_pending.context, sizeof(uint64));
+	*copy = group;
+	append_op(OP_END_GAME, copy);
+	wbc_pending.ngames++;
+}
+
 /* ----------------------------------------------------------------
  * Asking
  * ----------------------------------------------------------------
@@ -425,6 +443,9 @@ cut_last_op(void)
 			break;
 		case OP_SET:
 			wbc_pending.nsets--;
+			break;
+		case OP_END_GAME:
+			wbc_pending.ngames--;
 			break;
 		case OP_DELETE:
 		case OP_FORGET_ENDPOINT:

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "ahead.h"
 #include "flight.h"
 #include "memory.h"
 #include "metrics.h"
@@ -198,6 +199,10 @@ apply_all(TimestampTz now)
 				wbc_metrics_endpoint_forget(MyDatabaseId,
 											wbc_pending.ops[i].object);
 				break;
+			case OP_END_GAME:
+				wbc_ahead_drop(MyDatabaseId,
+							   *(uint64 *) wbc_pending.ops[i].object);
+				break;
 		}
 }
 
@@ -241,6 +246,7 @@ write_journal(TimestampTz now)
 			case OP_DELETE:
 			case OP_SET:
 			case OP_FORGET_ENDPOINT:
+			case OP_END_GAME:
 				break;
 		}
 	wbc_journal_write(&tally, now);

@@ -17,6 +17,12 @@
 /* Globs one transaction may list before it takes everyone's stripe instead. */
 #define PENDING_GLOBS_MAX	16
 
+/*
+ * Games one transaction may take off the list of ahead.c, each of which takes a
+ * look at the whole list; the others go with the next run of the warmer.
+ */
+#define PENDING_GAMES_MAX	64
+
 typedef enum OpKind
 {
 	OP_INVALIDATE,
@@ -24,7 +30,8 @@ typedef enum OpKind
 	OP_GLOB,
 	OP_DELETE,
 	OP_SET,
-	OP_FORGET_ENDPOINT
+	OP_FORGET_ENDPOINT,
+	OP_END_GAME
 } OpKind;
 
 typedef struct Op
@@ -38,8 +45,9 @@ typedef struct Op
 	uint8		target;			/* likewise: WbcTarget, or WBC_TARGETS: not to
 								 * be counted */
 	uint16		len;			/* of a text object */
-	void	   *object;			/* WbcKey, WbcPendingValue, or text: a name, a
-								 * glob, what is invalidated or NULL */
+	void	   *object;			/* WbcKey, WbcPendingValue, uint64: a game's
+								 * group, or text: a name, a glob, what is
+								 * invalidated or NULL */
 } Op;
 
 /* The last mention of a stripe. */
@@ -63,6 +71,7 @@ typedef struct PendingList
 	bool		begun;			/* pre-commit was reached */
 	bool		everyone_instead;	/* everyone's stripe was begun for a glob
 									 * that the log has no place for */
+	int			ngames;			/* OP_END_GAMEs so far */
 	int			nglobs;
 	int			glob_op[PENDING_GLOBS_MAX]; /* index of each OP_GLOB */
 	WbcGlobHold hold[PENDING_GLOBS_MAX];	/* once begun; slot -1: see

@@ -50,6 +50,8 @@ static const Source sources[WBC_GROUPS] = {
 		"SELECT pg_catalog.current_database() AS datname, fallbacks,"
 		" (SELECT extract(epoch FROM clock_timestamp() - max(started)) FROM wbcache.sidebar_refresh_log WHERE error IS NULL) AS age_seconds"
 	" FROM wbcache.stat_endpoint_counters() WHERE endpoint = 'sidebar'"},
+	[WBC_GROUP_WARMER] = {{"datname"},
+	"SELECT pg_catalog.current_database() AS datname, *, (status <> 'ok')::int AS degraded FROM wbcache.stat_warmer"},
 	[WBC_GROUP_WARMUP] = {{"datname"},
 	"SELECT pg_catalog.current_database() AS datname, * FROM wbcache.stat_warmup"},
 	[WBC_GROUP_MEMORY] = {{NULL},
@@ -241,7 +243,9 @@ append_metric(StringInfo out, const WbcDescription *description,
 	{
 		case WBC_MEASURE_COUNTER:
 		case WBC_MEASURE_COUNTER_US:
+		case WBC_MEASURE_TOTAL:
 		case WBC_MEASURE_GAUGE:
+		case WBC_MEASURE_LAST:
 		case WBC_MEASURE_BYTES:
 			append_numbers(out, description, metric.data, rows);
 			break;

@@ -74,6 +74,24 @@ wbc_status_classify(const char *word, int len)
 	return NULL;
 }
 
+/*
+ * Is such a game over, or not to be?  As is_fixture_on() and
+ * get_upcoming_fixtures() see it.
+ */
+bool
+wbc_status_is_off(const char *word, int len)
+{
+	static const char *const off[] = {
+		"completed", "cancelled", "suspended", "forfeited", "invalid", "postponed"
+	};
+	const char *canonical = wbc_status_classify(word, len);
+
+	for (int i = 0; i < lengthof(off) && canonical != NULL; i++)
+		if (strcmp(canonical, off[i]) == 0)
+			return true;
+	return false;
+}
+
 Datum
 wbcache_classify_game_status(PG_FUNCTION_ARGS)
 {

@@ -9,5 +9,6 @@
 #define WBC_STATUS_H
 
 extern const char *wbc_status_classify(const char *word, int len);
+extern bool wbc_status_is_off(const char *word, int len);
 
 #endif							/* WBC_STATUS_H */

@@ -265,59 +265,6 @@ wbc_upstream_ask(int slot, const WbcServer *server, bool in_advance,
 	return admission;
 }
 
-/*
- * Requests of the current window, if one is running.  Needs the lock.
- */
-static int
-used_in_window(const WbcRateLimit *limit, const WbcServer *server,
-			   TimestampTz now)
-{
-	TimestampTz ends = TimestampTzPlusMilliseconds(limit->window_start,
-												   server->rate_window_ms);
-
-	return now >= limit->window_start && now < ends ? limit->used : 0;
-}
-
-/*
- * How many requests for which nobody waits may be asked for now, beside the
- * "mine" that were asked for before?  Half of the connections and half of the
- * rate limit are not for those, nor is the last free connection if there are
- * several; while the breaker is not closed there is one, when a probe may go.
- * *when is set to the time to ask again if it is known, else to now.
- */
-int
-wbc_upstream_spare(int slot, const WbcServer *server, int mine,
-				   TimestampTz now, TimestampTz *when)
-{
-	int			most = server->max_connections;
-	int			spare = 0;
-	WbcUpstream *upstream;
-
-	*when = now;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	upstream = slot_of(slot, server);
-	if (upstream != NULL)
-	{
-		apply_options(upstream, server, now);
-		if (ask(upstream, server, true, now, when) == WBC_ADMIT_GO)
-			spare = Min(Max(most / 2, 1) - mine,
-						most - (most > 1) - upstream->running);
-		if (spare > 0 && server->rate_requests > 0)
-		{
-			spare = Min(spare, Max(server->rate_requests / 2, 1) - mine -
-						used_in_window(&upstream->limit, server, now));
-			if (spare <= 0)
-				*when = TimestampTzPlusMilliseconds(upstream->limit.window_start,
-													server->rate_window_ms);
-		}
-		if (upstream->breaker.state != WBC_BREAKER_CLOSED)
-			spare = Min(spare, 1 - mine);
-	}
-	LWLockRelease(lock);
-
-	return Max(spare, 0);
-}
-
 /* A request starts that wbc_upstream_ask has let go. */
 void
 wbc_upstream_starts(int slot, const WbcServer *server, TimestampTz now)

@@ -75,8 +75,6 @@ extern int	wbc_upstream_slot(Oid dbid, Oid serverid);
 extern WbcAdmission wbc_upstream_ask(int slot, const WbcServer *server,
 									 bool in_advance,
 									 TimestampTz now, TimestampTz *when);
-extern int	wbc_upstream_spare(int slot, const WbcServer *server, int mine,
-							   TimestampTz now, TimestampTz *when);
 extern void wbc_upstream_starts(int slot, const WbcServer *server,
 								TimestampTz now);
 extern void wbc_upstream_ends(int slot, const WbcServer *server,

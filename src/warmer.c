@@ -31,7 +31,6 @@
 
 #include "ahead.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "flight.h"
@@ -147,7 +146,7 @@ add_game(Run *run, char *id, int priority, uint64 *group)
 
 	game->id = id;
 	game->priority = priority;
-	game->group = hash_bytes_extended((unsigned char *) id, strlen(id), 0);
+	game->group = wbc_ahead_group(id, strlen(id));
 	*group = game->group;
 	if (is_segment(id))
 		run->jobs = lappend(run->jobs, make_job(game, true,

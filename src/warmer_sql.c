@@ -291,14 +291,11 @@ wbcache_stat_warmer_entries(PG_FUNCTION_ARGS)
 	WbcWarmerState state;
 	Datum		values[22];
 	bool		nulls[22] = {false};
-	int64		keys;
-	int64		refreshes;
 	int			n = 0;
 
 	wbc_shmem_require();
 	InitMaterializedSRF(fcinfo, 0);
 	wbc_warmer_state_read(&state);
-	wbc_ahead_count(MyDatabaseId, &keys, &refreshes);
 
 	values[n++] = BoolGetDatum(state.pid != 0);
 	values[n++] = Int64GetDatum(state.runs);
@@ -312,8 +309,8 @@ wbcache_stat_warmer_entries(PG_FUNCTION_ARGS)
 	n++;
 	values[n++] = BoolGetDatum(Max(state.now.errors, state.last_errors) > ERRORS_MAX ||
 							   state.end == WBC_WARMER_FAILED);
-	values[n++] = Int64GetDatum(keys);
-	values[n++] = Int64GetDatum(refreshes);
+	values[n++] = Int64GetDatum(wbc_ahead_count(MyDatabaseId));
+	values[n++] = Int64GetDatum(state.refreshes_ahead);
 	WBC_WARMER_COUNTERS(NOW)
 	WBC_WARMER_COUNTERS(TOTAL)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -4,8 +4,8 @@
  *	  What the warmer of each database has done, and does.
  *
  * Layer 2.  A page for each database, under one lock, written by the one run
- * that a database has at a time (warmer.c holds a lock for that) and read by
- * whoever asks.  All functions are about the database of this process.  When all
+ * that a database has at a time (warmer.c holds a lock for that), but for its
+ * refreshes ahead, which the fetcher counts, and read by whoever asks.  All functions are about the database of this process.  When all
  * pages are taken, that of the database whose warmer has run least lately goes.
  *
  *-------------------------------------------------------------------------
@@ -143,6 +143,21 @@ wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now)
 		page->ended_at = now;
 		page->last_errors = page->now.errors;
 	}
+	LWLockRelease(lock);
+}
+
+/*
+ * A refresh ahead was started.
+ */
+void
+wbc_warmer_state_count_ahead(void)
+{
+	WbcWarmerState *page;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	page = find_page();
+	if (page != NULL)
+		page->refreshes_ahead++;
 	LWLockRelease(lock);
 }
 

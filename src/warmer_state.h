@@ -14,12 +14,12 @@
  * X(name, description): what a run has done, and all runs together.
  */
 #define WBC_WARMER_COUNTERS(X) \
-	X(fixtures_warmed, "fixtures whose categories are there") \
+	X(fixtures_warmed, "games whose categories are there") \
 	X(categories_cached, "keys of categories that are there") \
 	X(props_cached, "keys of props that are there") \
-	X(requests, "fetches that were started") \
+	X(requests, "fetches that it has started") \
 	X(errors, "keys that could not be had") \
-	X(skipped_for_budget, "fixtures that were left for the next run, for want of budget or time")
+	X(skipped_for_budget, "games of which something was left for the next run, for want of budget or time")
 
 #define WBC_WARMER_FIELD(name, description) int64 name;
 
@@ -49,12 +49,14 @@ typedef struct WbcWarmerState
 	int64		last_errors;	/* of the last run that has ended */
 	WbcWarmerCounts now;		/* of the last run, or the one under way */
 	WbcWarmerCounts total;
+	int64		refreshes_ahead;	/* started by the fetcher */
 } WbcWarmerState;
 
 extern void wbc_warmer_state_register(void);
 extern void wbc_warmer_state_begin(TimestampTz now);
 extern void wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error);
 extern void wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now);
+extern void wbc_warmer_state_count_ahead(void);
 extern void wbc_warmer_state_read(WbcWarmerState *state);
 
 #endif							/* WBC_WARMER_STATE_H */

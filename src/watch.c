@@ -8,7 +8,8 @@
  * A row of events that comes, goes or changes invalidates its game and the
  * sidebars that show it: those of the row as it was, and as it is.  A row of
  * odds invalidates its game; when its price changes, only if the odds have
- * moved far enough.  Where rows come or go without a trigger, everything is
+ * moved far enough.  What is refreshed ahead of a game ends with the commit that
+ * says it is over.  Where rows come or go without a trigger, everything is
  * invalidated: by TRUNCATE, and when a table or partition is bound, unbound,
  * attached, detached or dropped, all of which makes or drops triggers.
  *
@@ -22,12 +23,15 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "ahead.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "guc.h"
 #include "invalidate.h"
+#include "pending.h"
 #include "shmem.h"
+#include "status.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -223,6 +227,20 @@ event_updated(const Event *old, const Event *new)
 							   WBC_REASON_STATUS_CHANGE);
 }
 
+/*
+ * Ends what is refreshed ahead, if there was a game and it is over now, or gone.
+ */
+static void
+end_if_over(const Event *old, const Event *new)
+{
+	if (old->game == NULL)
+		return;
+	if (!same(old->game, new->game) ||
+		(new->status != NULL &&
+		 wbc_status_is_off(new->status, strlen(new->status))))
+		wbc_pending_end_game(wbc_ahead_group(old->game, strlen(old->game)));
+}
+
 static void
 event_changed(const WbcWatched *watched, const TriggerData *data)
 {
@@ -235,6 +253,7 @@ event_changed(const WbcWatched *watched, const TriggerData *data)
 		read_event(watched, old_row(data), &old);
 	if (new_row(data) != NULL)
 		read_event(watched, new_row(data), &new);
+	end_if_over(&old, &new);
 	if (old_row(data) != NULL && new_row(data) != NULL)
 	{
 		event_updated(&old, &new);

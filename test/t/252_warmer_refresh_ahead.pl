@@ -73,8 +73,14 @@ behaviour 'while the upstream fails it is tried with growing delays; then it goe
 
 behaviour 'when the game is over it stops by itself' => sub {
 	my $others = '/markets/active?fixture_id=nfl-sf-sea';
-	$session->run(q{UPDATE event SET status = 'completed' WHERE id = 'nfl-kc-buf'});
-	is($session->json('SELECT wbcache.run_warmer()')->{keys_ahead}, 2, 'the keys of the other game are left');
+	my $over = q{UPDATE event SET status = 'Final' WHERE id = 'nfl-kc-buf'};
+	$session->run("BEGIN; $over");
+	is($session->stat('stat_warmer', 'keys_ahead'), 4, 'not before the commit');
+	$session->run("ROLLBACK; BEGIN; SAVEPOINT s; $over; ROLLBACK TO s; UPDATE event SET status = 'half' WHERE id = 'nfl-kc-buf'; COMMIT");
+	is($session->stat('stat_warmer', 'keys_ahead'), 4, 'nor when it was rolled back, or the game goes on');
+	$session->run($over);
+	is($session->stat('stat_warmer', 'keys_ahead'), 2, 'the keys of the other game are left');
+	is($session->json('SELECT wbcache.run_warmer()')->{keys_ahead}, 2, 'after another run, too');
 	$upstream->reset;
 	ok(await(sub { $upstream->count($others) >= 4 }), 'that one is refreshed four times');
 	cmp_ok(requests(), '<=', 1, 'requests for this one: that under way');

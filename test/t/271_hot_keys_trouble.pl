@@ -8,7 +8,7 @@ use Test::More;
 use WbcacheTest;
 
 my ($upstream, $node, $session) = start_served('main',
-	conf => "restart_after_crash = on\nwbcache.hot_keys_interval = 1s\nwbcache.hot_keys = 40",
+	conf => "restart_after_crash = on\nwbcache.hot_keys_interval = 1s\nwbcache.hot_keys = 40\nwbcache.max_flights = 16",
 	databases => 'postgres, other',
 	server => { max_connections => 4, breaker_failures => 3, breaker_cooldown => '1s' });
 
@@ -68,7 +68,7 @@ sub restart
 
 sub back_again
 {
-	ok($node->poll_query_until('postgres', q{SELECT state <> 'waiting' FROM wbcache.stat_warmup}), 'somebody has looked');
+	ok(await_query($node, q{SELECT state <> 'waiting' FROM wbcache.stat_warmup}), 'somebody has looked');
 	$session = session($node, 'postgres');
 	return;
 }
@@ -96,15 +96,15 @@ behaviour 'keys that can be fetched are noted, and no others' => sub {
 	noted('private%', 0);
 };
 
-behaviour 'a server with half of its connections in use by hot keys answers clients' => sub {
+behaviour 'a server with three quarters of its connections in use by hot keys answers clients' => sub {
 	$upstream->reset;
 	$upstream->behave(path => '/api/v3/echo/*', hang => 1);
 	$upstream->behave(path => '/api/v3/echo/client*', latency => 0);
 	crash();
-	ok(await_value($session, 'SELECT under_way >= 2 FROM wbcache.stat_warmup', 't'), 'hot keys are on their way');
-	ok(await(sub { $upstream->control('counts')->{in_flight} == 2 }), 'two of four connections are in use');
+	ok(await_value($session, 'SELECT under_way >= 3 FROM wbcache.stat_warmup', 't'), 'hot keys are on their way');
+	ok(await(sub { $upstream->control('counts')->{in_flight} == 3 }), 'three of four connections are in use');
 	is($session->ask("echo:client$_")->{status}, 'miss', "client $_ is answered") for 1 .. 3;
-	is($upstream->control('counts')->{in_flight}, 2, 'and hot keys still have two');
+	is($upstream->control('counts')->{in_flight}, 3, 'and hot keys still have three');
 	$upstream->clear;
 	warmup_is('done|23|23|0');
 	is($session->ask($_)->{status}, 'hit', $_) for qw(echo:1 echo:20 gone:1 sql:1 sql:2);
@@ -116,7 +116,8 @@ behaviour 'an upstream that is down is left to its breaker, and brought back fro
 	$upstream->behave(path => '*', status => 503);
 	crash();
 	ok(await_value($session, q{SELECT count(*) FROM wbcache.stat_server WHERE breaker_state <> 'closed'}, 1), 'the breaker opens');
-	ok(await_value($session, 'SELECT failures >= 6 FROM wbcache.stat_server', 't'), 'probes go');
+	ok(await_value($session, 'SELECT failures >= 9 FROM wbcache.stat_server', 't'), 'probes go');
+	cmp_ok($session->value('SELECT refused FROM wbcache.stat_server'), '<=', 20 + 3 * $session->value('SELECT extract(epoch FROM duration) FROM wbcache.stat_warmup'), 'it is asked for one at a time');
 	is($session->value('SELECT state FROM wbcache.stat_warmup'), 'under way', 'it waits');
 	is($session->ask('sql:1')->{status}, 'hit', 'what needs no server is back');
 	my $failures = $session->value('SELECT failures FROM wbcache.stat_server');
@@ -213,6 +214,17 @@ behaviour 'a key that is fetched anew is no less hot' => sub {
 	$node->append_conf('postgresql.conf', 'wbcache.hot_keys_interval = 1s');
 	$node->reload;
 	ok(await_value($session, q{SELECT uses >= 25 FROM wbcache.hot_key WHERE key = 'echo:kept'}, 't'), 'uses');
+};
+
+behaviour 'a row is worth what it says, though memory knows of fewer uses' => sub {
+	my $noted = $session->value('SELECT noted_at FROM wbcache.stat_warmup');
+	use_keys(1, 'echo:few');
+	$session->run(q{INSERT INTO wbcache.hot_key AS h (key, endpoint, uses, noted_at)
+		SELECT 'echo:few', 'echo', 60, now() UNION ALL SELECT 'echo:unread-' || n, 'echo', 30, now() FROM generate_series(1, 60) n
+		ON CONFLICT (key) DO UPDATE SET uses = excluded.uses, noted_at = excluded.noted_at});
+	ok(await_value($session, qq{SELECT noted_at > '$noted'::timestamptz + interval '2.5 s' FROM wbcache.stat_warmup}, 't'), 'noted again');
+	is($session->value('SELECT count(*) FROM wbcache.hot_key'), 40, 'the hottest');
+	is($session->value(q{SELECT uses FROM wbcache.hot_key WHERE key = 'echo:few'}), 60, 'it is one of them');
 };
 
 behaviour 'a database without the extension' => sub {

@@ -24,7 +24,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(await await_value behaviour install log_count log_since log_size session start_instance start_served);
+our @EXPORT = qw(await await_query await_value behaviour install log_count log_since log_size session start_instance start_served);
 
 our $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 
@@ -56,6 +56,15 @@ sub await
 		usleep(10_000);
 	}
 	return $value;
+}
+
+# await_query NODE, QUERY: until the query returns true in a new connection; the server may be about to start.
+sub await_query
+{
+	my ($node, $query) = @_;
+
+	# A psql that is turned away at once breaks the pipe, of which IPC::Run dies.
+	return await(sub { (eval { ($node->psql('postgres', $query))[1] } // '') eq 't' });
 }
 
 # await_value SESSION, SQL, EXPECTED: until the query returns that; tells what it returned last, if it doesn't.
