@@ -256,13 +256,19 @@ fail_for_want_of_loader(WbcRead *read)
 	wbc_swr_mark_failed(read);
 }
 
+void
+wbc_swr_set_no_worker(WbcError *error)
+{
+	wbc_error_set(error, WBC_ERRCODE_NO_WORKER,
+				  "no wbcache worker serves this database");
+	wbc_error_hint(error,
+				   "Add the database to wbcache.databases and reload the configuration.");
+}
+
 static void
 fail_for_want_of_worker(WbcRead *read)
 {
-	wbc_error_set(&read->error, WBC_ERRCODE_NO_WORKER,
-				  "no wbcache worker serves this database");
-	wbc_error_hint(&read->error,
-				   "Add the database to wbcache.databases and reload the configuration.");
+	wbc_swr_set_no_worker(&read->error);
 	wbc_swr_mark_failed(read);
 }
 

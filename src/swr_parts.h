@@ -31,6 +31,7 @@ extern bool wbc_swr_is_for(const WbcRead *read, int n, const uint32 *stripes);
 extern void wbc_swr_take_value(WbcRead *read, dsa_pointer pointer,
 							   TimestampTz now, bool unpin);
 extern void wbc_swr_mark_failed(WbcRead *read);
+extern void wbc_swr_set_no_worker(WbcError *error);
 extern void wbc_swr_count_hit(const WbcRead *read);
 extern void wbc_swr_count_stale(const WbcRead *read);
 extern WbcFlightAsk wbc_swr_ask(const WbcRead *read);

@@ -59,9 +59,9 @@ board(WbcRead *read)
 		case WBC_JOIN_NO_WORKER:
 			break;
 	}
-	return fail(read, WBC_ERRCODE_NO_WORKER,
-				"no wbcache worker serves this database",
-				"Add the database to wbcache.databases and reload the configuration.");
+	read->failed = true;
+	wbc_swr_set_no_worker(&read->error);
+	return WBC_WARM_FAILED;
 }
 
 /*

@@ -159,13 +159,20 @@ behaviour 'categories in another shape, and ids that can not be in a key, are er
 	$upstream->clear;
 };
 
-behaviour 'two runs at the same moment: one runs, the other says so' => sub {
+# The session of a run whose first fetch is not answered.
+sub hanging_run
+{
 	events('nfl-kc-buf' => 'unplayed');
 	$session->run('SELECT wbcache.clear()');
 	$upstream->reset;
 	$upstream->behave(path => '*', hang => 1);
 	my $other = session($node, 'postgres');
 	$other->send('SELECT wbcache.run_warmer()');
+	return $other;
+}
+
+behaviour 'two runs at the same moment: one runs, the other says so' => sub {
+	my $other = hanging_run();
 	ok(await(sub { $upstream->control('counts')->{in_flight} == 1 }), 'one waits for the upstream');
 	is($session->stat('stat_warmer', 'running, duration > interval $$0$$, last_result'), 't|t|done', 'stat_warmer');
 	like($session->error('SELECT wbcache.run_warmer()'), qr/NOTICE:.*task "warmer" is running already, skipping/, 'a notice');
@@ -180,12 +187,7 @@ behaviour 'two runs at the same moment: one runs, the other says so' => sub {
 };
 
 behaviour 'a run that is stopped says so, and leaves nothing behind' => sub {
-	events('nfl-kc-buf' => 'unplayed');
-	$session->run('SELECT wbcache.clear()');
-	$upstream->reset;
-	$upstream->behave(path => '*', hang => 1);
-	my $other = session($node, 'postgres');
-	$other->send('SELECT wbcache.run_warmer()');
+	my $other = hanging_run();
 	ok(await(sub { $upstream->control('counts')->{in_flight} == 1 }), 'it waits for the upstream');
 	$session->run(q{SELECT pg_terminate_backend(pid) FROM wbcache.stat_worker WHERE kind = 'task'});
 	$other->receive;

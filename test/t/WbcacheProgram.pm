@@ -14,6 +14,7 @@ use POSIX qw(:sys_wait_h);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use WbcacheTest;
+use parent -norequire, 'WbcacheTest::Process';
 
 # start NAME, PATH, ARGUMENTS, VARIABLE => VALUE...: it runs when the path can be had. ARGUMENTS returns those of the
 # program, given the address to listen at.
@@ -61,24 +62,6 @@ sub get
 
 	croak("$self->{name}: $path: $response->{status} $response->{content}") unless $response->{success};
 	return $response->{content};
-}
-
-sub stop
-{
-	my ($self) = @_;
-	my $pid = delete $self->{pid} or return;
-
-	local $?;
-	kill('TERM', $pid);
-	WbcacheTest::await(sub { waitpid($pid, WNOHANG) != 0 }) or kill('KILL', $pid);
-	return;
-}
-
-sub DESTROY
-{
-	my ($self) = @_;
-	$self->stop if $self->{owner} == $$;
-	return;
 }
 
 1;

@@ -348,6 +348,32 @@ sub DESTROY
 }
 
 # ---------------------------------------------------------------------------
+# Processes that end with the test that has started them: pid, and the test's own as owner
+# ---------------------------------------------------------------------------
+
+package WbcacheTest::Process;
+
+use POSIX qw(:sys_wait_h);
+
+sub stop
+{
+	my ($self) = @_;
+	my $pid = delete $self->{pid} or return;
+
+	local $?;
+	kill('TERM', $pid);
+	WbcacheTest::await(sub { waitpid($pid, WNOHANG) != 0 }) or kill('KILL', $pid);
+	return;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+	$self->stop if $self->{owner} == $$;
+	return;
+}
+
+# ---------------------------------------------------------------------------
 # The test upstream
 # ---------------------------------------------------------------------------
 
@@ -357,7 +383,8 @@ use Carp qw(croak);
 use File::Basename qw(dirname);
 use HTTP::Tiny;
 use PostgreSQL::Test::Utils;
-use POSIX qw(:sys_wait_h);
+use POSIX ();
+use parent -norequire, 'WbcacheTest::Process';
 
 my $serial = 0;
 
@@ -430,24 +457,6 @@ sub log
 {
 	my ($self, $path) = @_;
 	return @{ $self->control('log', path => "/api/v3$path", limit => 20000)->{requests} };
-}
-
-sub stop
-{
-	my ($self) = @_;
-	my $pid = delete $self->{pid} or return;
-
-	local $?;
-	kill('TERM', $pid);
-	WbcacheTest::await(sub { waitpid($pid, WNOHANG) != 0 }) or kill('KILL', $pid);
-	return;
-}
-
-sub DESTROY
-{
-	my ($self) = @_;
-	$self->stop if $self->{owner} == $$;
-	return;
 }
 
 1;
