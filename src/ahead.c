@@ -207,20 +207,42 @@ wbc_ahead_group(const char *game_id, int len)
 }
 
 /*
- * Takes the keys of a group off the list.
+ * Are there keys of this group on the list?
  */
-void
+bool
+wbc_ahead_has(Oid dbid, uint64 group)
+{
+	bool		has = false;
+
+	LWLockAcquire(lock, LW_SHARED);
+	for (int i = 0; i < list->n && !has; i++)
+		has = list->items[i].hash != 0 && list->items[i].group == group &&
+			list->items[i].key.dbid == dbid;
+	LWLockRelease(lock);
+	return has;
+}
+
+/*
+ * Takes the keys of a group off the list.  Returns whether there were any.
+ */
+bool
 wbc_ahead_drop(Oid dbid, uint64 group)
 {
+	bool		had = false;
+
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < list->n; i++)
 	{
 		Item	   *item = &list->items[i];
 
-		if (item->group == group && item->key.dbid == dbid)
+		if (item->hash != 0 && item->group == group && item->key.dbid == dbid)
+		{
 			item->hash = 0;
+			had = true;
+		}
 	}
 	LWLockRelease(lock);
+	return had;
 }
 
 /*

@@ -18,8 +18,9 @@ extern void wbc_ahead_register(void);
 /* What the keys of a game belong to. */
 extern uint64 wbc_ahead_group(const char *game_id, int len);
 
-/* for the end of a transaction; throws nothing */
-extern void wbc_ahead_drop(Oid dbid, uint64 group);
+/* for the end of a transaction; they throw nothing */
+extern bool wbc_ahead_has(Oid dbid, uint64 group);
+extern bool wbc_ahead_drop(Oid dbid, uint64 group);
 
 /* for the warmer */
 extern bool wbc_ahead_add(const WbcKey *key, uint64 group, int priority,

@@ -291,20 +291,21 @@ wbc_pending_forget_endpoint(const char *name)
 }
 
 /*
- * Lists a game whose values are not refreshed ahead any more once this
- * transaction has committed.
+ * Lists a game that has changed: if its values are refreshed ahead, the warmer
+ * runs once this transaction has committed.  over: they are no more from then on.
  */
 void
-wbc_pending_end_game(uint64 group)
+wbc_pending_change_game(uint64 group, bool over)
 {
-	uint64	   *copy;
+	PendingGame *game;
 
 	reserve_op();
 	if (wbc_pending.ngames >= PENDING_GAMES_MAX)
 		return;
-	copy = MemoryContextAlloc(wbc_pending.context, sizeof(uint64));
-	*copy = group;
-	append_op(OP_END_GAME, copy);
+	game = MemoryContextAlloc(wbc_pending.context, sizeof(PendingGame));
+	game->group = group;
+	game->over = over;
+	append_op(OP_CHANGE_GAME, game);
 	wbc_pending.ngames++;
 }
 
@@ -444,7 +445,7 @@ cut_last_op(void)
 		case OP_SET:
 			wbc_pending.nsets--;
 			break;
-		case OP_END_GAME:
+		case OP_CHANGE_GAME:
 			wbc_pending.ngames--;
 			break;
 		case OP_DELETE:

@@ -13,8 +13,8 @@
  * and the same for globs, each of which has its place in their log.
  *
  * The commit callback can't throw: the core would turn that into a PANIC.  All
- * that it needs was allocated when the operations were listed, and what it
- * calls in the memory tier and the journal never throws.
+ * that it needs was allocated when the operations were listed, and nothing that
+ * it calls ever throws.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +29,8 @@
 #include "pending.h"
 #include "pending_list.h"
 #include "utils/timestamp.h"
+#include "warmer_state.h"
+#include "worker.h"
 
 /* ----------------------------------------------------------------
  * Globs
@@ -179,6 +181,22 @@ store_value(int op, TimestampTz now)
 		wbc_memory_unpin(pointer);
 }
 
+/* Has the loaders start a run of the warmer. */
+static void
+want_warmer(void)
+{
+	if (wbc_warmer_state_want())
+		wbc_worker_tell_loaders(MyDatabaseId);
+}
+
+static void
+change_game(const PendingGame *game)
+{
+	if (game->over ? wbc_ahead_drop(MyDatabaseId, game->group) :
+		wbc_ahead_has(MyDatabaseId, game->group))
+		want_warmer();
+}
+
 static void
 apply_all(TimestampTz now)
 {
@@ -199,9 +217,8 @@ apply_all(TimestampTz now)
 				wbc_metrics_endpoint_forget(MyDatabaseId,
 											wbc_pending.ops[i].object);
 				break;
-			case OP_END_GAME:
-				wbc_ahead_drop(MyDatabaseId,
-							   *(uint64 *) wbc_pending.ops[i].object);
+			case OP_CHANGE_GAME:
+				change_game(wbc_pending.ops[i].object);
 				break;
 		}
 }
@@ -246,7 +263,7 @@ write_journal(TimestampTz now)
 			case OP_DELETE:
 			case OP_SET:
 			case OP_FORGET_ENDPOINT:
-			case OP_END_GAME:
+			case OP_CHANGE_GAME:
 				break;
 		}
 	wbc_journal_write(&tally, now);
@@ -262,6 +279,8 @@ commit_list(TimestampTz now)
 {
 	commit_all();
 	apply_all(now);
+	if (wbc_pending.ngames >= PENDING_GAMES_MAX)
+		want_warmer();
 	if (wbc_pending.nops > 0)
 		write_journal(now);
 }

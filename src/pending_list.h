@@ -18,8 +18,8 @@
 #define PENDING_GLOBS_MAX	16
 
 /*
- * Games one transaction may take off the list of ahead.c, each of which takes a
- * look at the whole list; the others go with the next run of the warmer.
+ * Changed games of one transaction that are looked up in the list of ahead.c, each
+ * of which takes a look at the whole list; for the others the warmer runs, too.
  */
 #define PENDING_GAMES_MAX	64
 
@@ -31,7 +31,7 @@ typedef enum OpKind
 	OP_DELETE,
 	OP_SET,
 	OP_FORGET_ENDPOINT,
-	OP_END_GAME
+	OP_CHANGE_GAME
 } OpKind;
 
 typedef struct Op
@@ -45,10 +45,17 @@ typedef struct Op
 	uint8		target;			/* likewise: WbcTarget, or WBC_TARGETS: not to
 								 * be counted */
 	uint16		len;			/* of a text object */
-	void	   *object;			/* WbcKey, WbcPendingValue, uint64: a game's
-								 * group, or text: a name, a glob, what is
-								 * invalidated or NULL */
+	void	   *object;			/* WbcKey, WbcPendingValue, PendingGame, or
+								 * text: a name, a glob, what is invalidated
+								 * or NULL */
 } Op;
+
+/* For ahead.c. */
+typedef struct PendingGame
+{
+	uint64		group;
+	bool		over;
+} PendingGame;
 
 /* The last mention of a stripe. */
 typedef struct Mention
@@ -71,7 +78,7 @@ typedef struct PendingList
 	bool		begun;			/* pre-commit was reached */
 	bool		everyone_instead;	/* everyone's stripe was begun for a glob
 									 * that the log has no place for */
-	int			ngames;			/* OP_END_GAMEs so far */
+	int			ngames;			/* OP_CHANGE_GAMEs so far */
 	int			nglobs;
 	int			glob_op[PENDING_GLOBS_MAX]; /* index of each OP_GLOB */
 	WbcGlobHold hold[PENDING_GLOBS_MAX];	/* once begun; slot -1: see

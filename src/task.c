@@ -50,6 +50,9 @@
 /* up to this, or the task's interval if that is longer. */
 #define RETRY_MOST	(5 * USECS_PER_MINUTE)
 
+/* Runs before their time are no closer than this. */
+#define HURRY_INTERVAL	USECS_PER_SEC
+
 #define COLUMNS \
 	"name, owner, function, \"interval\", timeout, driver, cron_job," \
 	" last_result, last_start, next_start, run_id, failures, xmin"
@@ -318,21 +321,41 @@ wbc_task_mark_started(const WbcTaskOrder *order, TimestampTz now)
 }
 
 /*
- * There was no place for a run: it is due as soon as there is one.
+ * Sets when a task is due.
  */
 void
-wbc_task_mark_due(const char *name, TimestampTz now)
+wbc_task_mark_due(const char *name, TimestampTz at)
 {
 	static const Oid types[2] = {NAMEOID, TIMESTAMPTZOID};
 	Datum		values[2] = {
 		DirectFunctionCall1(namein, CStringGetDatum(name)),
-		TimestampTzGetDatum(now)
+		TimestampTzGetDatum(at)
 	};
 
 	(void) wbc_statement_execute("UPDATE wbcache.task SET next_start = $2"
 								 " WHERE name OPERATOR(pg_catalog.=) $1"
 								 " AND driver OPERATOR(pg_catalog.=) 'worker'",
 								 2, types, values, NULL);
+}
+
+/*
+ * Has a task run before its time, unless it runs now, its last run has failed, or
+ * somebody is about to change it.
+ */
+void
+wbc_task_hurry(const char *name, TimestampTz now)
+{
+	WbcTask		task;
+	TimestampTz at;
+
+	if (!find("SELECT " COLUMNS " FROM wbcache.task"
+			  " WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
+			  name, &task) ||
+		!task.by_worker || task.running || task.failures > 0)
+		return;
+	at = Max(now, task.last_start + HURRY_INTERVAL);
+	if (at < task.next_start)
+		wbc_task_mark_due(name, at);
 }
 
 static const char *

@@ -4,7 +4,8 @@
  *	  Starting tasks when their time has come.
  *
  * Layer 4.  Called by the loaders on each of their turns; it looks at wbcache.task
- * when something is due, when somebody has changed it, and when a run has ended.
+ * when something is due, when somebody has changed it, when a run has ended, and
+ * when a transaction has committed that wants the warmer to run before its time.
  * Only one loader of a database looks at a time.
  *
  * A look marks the runs whose process is gone, claims what is due, and starts a
@@ -25,6 +26,7 @@
 #include "task.h"
 #include "task_clock.h"
 #include "utils/timestamp.h"
+#include "warmer_state.h"
 #include "worker.h"
 
 /* Most rows looked at for interrupted runs. */
@@ -180,6 +182,13 @@ settle_starts(TimestampTz now)
 }
 
 static void
+hurry_warmer(TimestampTz now)
+{
+	if (wbc_warmer_state_is_wanted())
+		wbc_task_hurry(WBC_WARMER_TASK, now);
+}
+
+static void
 look(void *arg)
 {
 	Look	   *look = arg;
@@ -194,6 +203,7 @@ look(void *arg)
 	wbc_statement_begin("task", &scope);
 	settle_starts(look->now);
 	running = mark_interrupted(look->now);
+	hurry_warmer(look->now);
 	if (running < WBC_TASK_RUNS_MAX)
 		look->ndue = wbc_task_claim_due(look->due, WBC_TASK_RUNS_MAX - running,
 										look->now, look->now + START_AGAIN);

@@ -33,6 +33,7 @@
 #include "storage/ipc.h"
 #include "storage/lock.h"
 #include "task.h"
+#include "task_clock.h"
 #include "task_worker.h"
 #include "tcop/tcopprot.h"
 #include "utils/fmgrprotos.h"
@@ -110,6 +111,8 @@ end_run(void *arg)
 	wbc_task_mark_ended(NameStr(run->order->name), run->result, run->detail,
 						GetCurrentTimestamp());
 	wbc_statement_end(&scope);
+	if (!run->order->by_clock)
+		wbc_task_clock_look_at_commit();
 }
 
 static void

@@ -11,9 +11,6 @@
 #include "nodes/pg_list.h"
 #include "wbcache.h"
 
-/* The task that runs it. */
-#define WBC_WARMER_TASK		"warmer"
-
 /* A row of wbcache.warm_log. */
 typedef struct WbcWarmLog
 {

@@ -4,9 +4,11 @@
  *	  What the warmer of each database has done, and does.
  *
  * Layer 2.  A page for each database, under one lock, written by the one run
- * that a database has at a time (warmer.c holds a lock for that), but for its
- * refreshes ahead, which the fetcher counts, and read by whoever asks.  All functions are about the database of this process.  When all
- * pages are taken, that of the database whose warmer has run least lately goes.
+ * that a database has at a time (warmer.c holds a lock for that), and read by
+ * whoever asks; but the fetcher counts its refreshes ahead there, and transactions
+ * say at their commit that a run is wanted.  All functions are about the database
+ * of this process.  When all pages are taken, that of the database whose warmer
+ * has run least lately goes.
  *
  *-------------------------------------------------------------------------
  */
@@ -80,7 +82,7 @@ make_page(void)
 }
 
 /*
- * A run begins, in this process.
+ * A run begins, in this process, and sees all that is committed by now.
  */
 void
 wbc_warmer_state_begin(TimestampTz now)
@@ -94,6 +96,7 @@ wbc_warmer_state_begin(TimestampTz now)
 	page->pid = MyProcPid;
 	page->started_at = now;
 	page->runs++;
+	page->wanted = false;
 	page->error[0] = '\0';
 	memset(&page->now, 0, sizeof(WbcWarmerCounts));
 	LWLockRelease(lock);
@@ -159,6 +162,40 @@ wbc_warmer_state_count_ahead(void)
 	if (page != NULL)
 		page->refreshes_ahead++;
 	LWLockRelease(lock);
+}
+
+/*
+ * What a run would warm has changed.  Returns true if that is news.  A database
+ * whose warmer has never run wants none.
+ */
+bool
+wbc_warmer_state_want(void)
+{
+	WbcWarmerState *page;
+	bool		is_news = false;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	page = find_page();
+	if (page != NULL)
+	{
+		is_news = !page->wanted;
+		page->wanted = true;
+	}
+	LWLockRelease(lock);
+	return is_news;
+}
+
+bool
+wbc_warmer_state_is_wanted(void)
+{
+	const WbcWarmerState *page;
+	bool		is_wanted;
+
+	LWLockAcquire(lock, LW_SHARED);
+	page = find_page();
+	is_wanted = page != NULL && page->wanted;
+	LWLockRelease(lock);
+	return is_wanted;
 }
 
 /*

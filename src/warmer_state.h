@@ -10,6 +10,9 @@
 
 #include "wbcache.h"
 
+/* The task, if there is one. */
+#define WBC_WARMER_TASK		"warmer"
+
 /*
  * X(name, description): what a run has done, and all runs together.
  */
@@ -50,6 +53,7 @@ typedef struct WbcWarmerState
 	WbcWarmerCounts now;		/* of the last run, or the one under way */
 	WbcWarmerCounts total;
 	int64		refreshes_ahead;	/* started by the fetcher */
+	bool		wanted;			/* a run is, before its time */
 } WbcWarmerState;
 
 extern void wbc_warmer_state_register(void);
@@ -57,6 +61,12 @@ extern void wbc_warmer_state_begin(TimestampTz now);
 extern void wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error);
 extern void wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now);
 extern void wbc_warmer_state_count_ahead(void);
+
+/* for the end of a transaction; throws nothing */
+extern bool wbc_warmer_state_want(void);
+
+extern bool wbc_warmer_state_is_wanted(void);
+
 extern void wbc_warmer_state_read(WbcWarmerState *state);
 
 #endif							/* WBC_WARMER_STATE_H */

@@ -228,17 +228,17 @@ event_updated(const Event *old, const Event *new)
 }
 
 /*
- * Ends what is refreshed ahead, if there was a game and it is over now, or gone.
+ * Tells the warmer, if there was a game; it is over for it, too, when it is gone.
  */
 static void
-end_if_over(const Event *old, const Event *new)
+tell_warmer(const Event *old, const Event *new)
 {
-	if (old->game == NULL)
-		return;
-	if (!same(old->game, new->game) ||
-		(new->status != NULL &&
-		 wbc_status_is_off(new->status, strlen(new->status))))
-		wbc_pending_end_game(wbc_ahead_group(old->game, strlen(old->game)));
+	if (old->game != NULL)
+		wbc_pending_change_game(wbc_ahead_group(old->game, strlen(old->game)),
+								!same(old->game, new->game) ||
+								(new->status != NULL &&
+								 wbc_status_is_off(new->status,
+												   strlen(new->status))));
 }
 
 static void
@@ -253,7 +253,7 @@ event_changed(const WbcWatched *watched, const TriggerData *data)
 		read_event(watched, old_row(data), &old);
 	if (new_row(data) != NULL)
 		read_event(watched, new_row(data), &new);
-	end_if_over(&old, &new);
+	tell_warmer(&old, &new);
 	if (old_row(data) != NULL && new_row(data) != NULL)
 	{
 		event_updated(&old, &new);

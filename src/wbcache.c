@@ -43,7 +43,8 @@
  *				task_ddl.c		SQL: schedule_task and its like, run_task
  *				warmer.c		one run of the warmer
  *				warmer_sql.c	SQL: warm_keys, and what the warmer has done
- *	3 mechanism	flight.c		fetches in progress and those who wait
+ *	3 mechanism	worker.c		which processes run
+ *				flight.c		fetches in progress and those who wait
  *				ahead.c			keys that are refreshed before they turn stale
  *				pending.c		what a transaction will do at commit
  *				pending_end.c	doing it
@@ -57,7 +58,6 @@
  *				breaker.c		breaker and rate limit as state machines
  *				server.c		options of servers and user mappings
  *				call.c			calling an SQL loader with its role's rights
- *				worker.c		which processes run
  *	2 state		generation.c	the stripes that make invalidation exact
  *				glob.c			the patterns that were invalidated last
  *				registry.c		keys that are registered for games

@@ -71,13 +71,31 @@ behaviour 'while the upstream fails it is tried with growing delays; then it goe
 	read_during(2);
 };
 
+behaviour 'when the game begins, what its new categories offer is warm without a reader' => sub {
+	my $runs = $session->stat('stat_warmer', 'runs');
+	my $begun = q{UPDATE event SET status = 'live' WHERE id = 'nfl-kc-buf'};
+	my $top = sub { $session->value("SELECT string_agg(category, ' ') FROM wbcache.top_categories(wbcache.get('$categories'), 1)") };
+	my $before = $top->();
+
+	$session->run("BEGIN; $begun; ROLLBACK");
+	$upstream->control('fixture', id => 'nfl-kc-buf', status => 'live');
+	$session->run($begun);
+	ok(await(sub { $top->() ne $before }), 'other categories');
+	my ($category) = $top->();
+	ok(await(sub { $upstream->count("/fixtures/odds?fixture_id=nfl-kc-buf&market=$category&sportsbook=draftkings") > 0 }), "$category is fetched");
+	is($session->ask_until("props:nfl-kc-buf:$category:draftkings", 'hit')->{status}, 'hit', 'and there');
+	ok(await_value($session, "SELECT runs = $runs + 1 AND NOT running FROM wbcache.stat_warmer", 't'), 'by one run, and none for what was rolled back');
+	is($session->value(q{SELECT next_start > now() + interval '50 min' FROM wbcache.task WHERE name = 'warmer'}), 't', 'the next is due when its interval has passed');
+};
+
 behaviour 'when the game is over it stops by itself' => sub {
 	my $others = '/markets/active?fixture_id=nfl-sf-sea';
+	my $keys = $session->stat('stat_warmer', 'keys_ahead');
 	my $over = q{UPDATE event SET status = 'Final' WHERE id = 'nfl-kc-buf'};
 	$session->run("BEGIN; $over");
-	is($session->stat('stat_warmer', 'keys_ahead'), 4, 'not before the commit');
+	is($session->stat('stat_warmer', 'keys_ahead'), $keys, 'not before the commit');
 	$session->run("ROLLBACK; BEGIN; SAVEPOINT s; $over; ROLLBACK TO s; UPDATE event SET status = 'half' WHERE id = 'nfl-kc-buf'; COMMIT");
-	is($session->stat('stat_warmer', 'keys_ahead'), 4, 'nor when it was rolled back, or the game goes on');
+	is($session->stat('stat_warmer', 'keys_ahead'), $keys, 'nor when it was rolled back, or the game goes on');
 	$session->run($over);
 	is($session->stat('stat_warmer', 'keys_ahead'), 2, 'the keys of the other game are left');
 	is($session->json('SELECT wbcache.run_warmer()')->{keys_ahead}, 2, 'after another run, too');
