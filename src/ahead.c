@@ -12,6 +12,9 @@
  * it anew.  Keys of a game go off the list when a transaction commits that has
  * ended it.
  *
+ * What other keys the warmer puts on the list may follow from a value: if that is
+ * another one when it is looked at, the warmer is wanted before its time.
+ *
  * When a value is due: so much before its soft expiry that the fetch, which took
  * its time the last time too, has ended by then; one that was invalidated, at
  * once, but no sooner than a quarter of its TTL after its fetch began.
@@ -32,6 +35,7 @@
 #include "shmem.h"
 #include "utils/timestamp.h"
 #include "warmer_state.h"
+#include "worker.h"
 
 /* All keys are looked at this often, */
 #define LOOK_INTERVAL	USECS_PER_SEC
@@ -60,6 +64,8 @@ typedef struct Item
 	TimestampTz due;			/* 0: not looked at yet */
 	TimestampTz not_before;		/* no flight is started before */
 	TimestampTz seen;			/* cached_at of the value as of the last look */
+	uint64		basis;			/* hash of the value that keys on the list follow
+								 * from; 0: none do */
 	WbcKey		key;
 } Item;
 
@@ -137,13 +143,25 @@ find_place(const WbcKey *key, int priority)
 	return place != NULL && place->priority < priority ? place : NULL;
 }
 
+static uint64
+hash_value(const char *value, Size len)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) value, len, 0);
+
+	return hash == 0 ? 1 : hash;
+}
+
 /*
  * Has a key's value refreshed ahead until then.  group: a hash of what it belongs
- * to.  Returns false when the list is full of keys of higher priority.
+ * to.  basis: the value, if others on the list follow from it; else NULL.  Returns
+ * false when the list is full of keys of higher priority.
  */
 bool
-wbc_ahead_add(const WbcKey *key, uint64 group, int priority, TimestampTz until)
+wbc_ahead_add(const WbcKey *key, uint64 group, int priority, TimestampTz until,
+			  const text *basis)
 {
+	uint64		hash = basis == NULL ? 0 :
+		hash_value(VARDATA_ANY(basis), VARSIZE_ANY_EXHDR(basis));
 	bool		is_new = false;
 	Item	   *item;
 
@@ -162,6 +180,7 @@ wbc_ahead_add(const WbcKey *key, uint64 group, int priority, TimestampTz until)
 		item->group = group;
 		item->priority = priority;
 		item->until = until;
+		item->basis = hash;
 		list->changes += is_new;
 	}
 	LWLockRelease(lock);
@@ -270,16 +289,19 @@ typedef struct Look
 {
 	TimestampTz due;			/* when to refresh it */
 	TimestampTz cached_at;		/* 0: there is no value */
+	uint64		hash;			/* of the value, unless its cached_at was seen */
 	int64		again;			/* from one try to the next */
 } Look;
 
 static void
-look_at_value(const WbcEntry *entry, TimestampTz now, Look *look)
+look_at_value(const WbcEntry *entry, TimestampTz seen, Look *look)
 {
 	int64		ttl = entry->soft_expires_at - entry->cached_at;
 	int64		lead = Min(Max(FETCH_TIMES * entry->fetch_us, ttl / LEAD_LEAST),
 						   ttl / LEAD_MOST);
 
+	look->hash = entry->cached_at == seen ? 0 :
+		hash_value(wbc_entry_value(entry), entry->value_len);
 	look->cached_at = entry->cached_at;
 	look->again = Min(lead / 3, AGAIN_FIRST);
 	if (wbc_entry_is_current(entry))
@@ -289,21 +311,23 @@ look_at_value(const WbcEntry *entry, TimestampTz now, Look *look)
 }
 
 /*
- * Looks at what the memory tier has of a key.  A failed fetch that it remembers
- * is good for as long as it does so.
+ * Looks at what the memory tier has of a key; seen: cached_at of the value that it
+ * had the last time.  A failed fetch that it remembers is good for as long as it
+ * does so.
  */
 static void
-look_at(const WbcKey *key, TimestampTz now, Look *look)
+look_at(const WbcKey *key, TimestampTz seen, TimestampTz now, Look *look)
 {
 	WbcFound	found;
 
 	look->due = now;
 	look->cached_at = 0;
+	look->hash = 0;
 	look->again = AGAIN_FIRST;
 	if (!wbc_memory_find(key, &found))
 		return;
 	if (found.entry->kind == WBC_ENTRY_VALUE)
-		look_at_value(found.entry, now, look);
+		look_at_value(found.entry, seen, look);
 	else if (wbc_entry_is_current(found.entry))
 		look->due = wbc_entry_hard_expires_at(found.entry);
 	wbc_memory_unpin(found.pointer);
@@ -324,15 +348,29 @@ start_flight(const WbcKey *key, TimestampTz now)
 		wbc_warmer_state_count_ahead();
 }
 
+/* What is to be done after a look. */
+typedef struct Doing
+{
+	bool		start;			/* a flight */
+	bool		want;			/* the warmer */
+} Doing;
+
 /*
  * Keeps what was seen of a key, unless the list has another one there by now.
- * Returns whether to start a flight.  Hold the lock.
+ * Hold the lock.
  */
-static bool
+static Doing
 note(Item *item, const WbcKey *key, const Look *look, TimestampTz now)
 {
+	Doing		doing = {false, false};
+
 	if (item->hash != key->hash || !wbc_key_equal(&item->key, key))
-		return false;
+		return doing;
+	if (item->basis != 0 && look->hash != 0 && item->basis != look->hash)
+	{
+		item->basis = look->hash;
+		doing.want = true;
+	}
 	if (item->seen != look->cached_at)
 		item->tries = 0;
 	item->seen = look->cached_at;
@@ -340,21 +378,22 @@ note(Item *item, const WbcKey *key, const Look *look, TimestampTz now)
 	if (look->due > now || item->not_before > now)
 	{
 		item->due = Max(item->due, item->not_before);
-		return false;
+		return doing;
 	}
 	item->not_before = item->due = now + (look->again << Min(item->tries, DOUBLINGS_MAX));
 	item->tries++;
-	return true;
+	doing.start = true;
+	return doing;
 }
 
 /*
  * If the i'th item is this database's, and all are to be looked at or it is due,
- * copies its key and returns true.  *next is set to when it will be due, if that
- * is sooner.
+ * copies its key and what was seen, and returns true.  *next is set to when it
+ * will be due, if that is sooner.
  */
 static bool
 take_item(int i, bool look_at_all, TimestampTz now, WbcKey *key,
-		  TimestampTz *next)
+		  TimestampTz *seen, TimestampTz *next)
 {
 	Item	   *item = &list->items[i];
 	bool		take = false;
@@ -366,7 +405,10 @@ take_item(int i, bool look_at_all, TimestampTz now, WbcKey *key,
 	{
 		take = look_at_all || item->due <= now;
 		if (take)
+		{
 			wbc_key_copy(key, &item->key);
+			*seen = item->seen;
+		}
 		*next = Min(*next, take ? next_look : Min(item->due, next_look));
 	}
 	LWLockRelease(lock);
@@ -376,18 +418,21 @@ take_item(int i, bool look_at_all, TimestampTz now, WbcKey *key,
 static void
 run_item(int i, bool look_at_all, TimestampTz now, TimestampTz *next)
 {
-	bool		start;
+	Doing		doing;
 	WbcKey		key;
+	TimestampTz seen;
 	Look		look;
 
-	if (!take_item(i, look_at_all, now, &key, next))
+	if (!take_item(i, look_at_all, now, &key, &seen, next))
 		return;
-	look_at(&key, now, &look);
+	look_at(&key, seen, now, &look);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	start = note(&list->items[i], &key, &look, now);
+	doing = note(&list->items[i], &key, &look, now);
 	*next = Min(*next, Max(list->items[i].due, now));
 	LWLockRelease(lock);
-	if (start)
+	if (doing.want && wbc_warmer_state_want())
+		wbc_worker_tell_loaders(key.dbid);
+	if (doing.start)
 		start_flight(&key, now);
 }
 

@@ -308,7 +308,8 @@ take_value(Run *run, const Job *job, const WbcRead *read, const char *result,
 		   int64 took)
 {
 	(void) wbc_ahead_add(&read->key, job->game->group, job->game->priority,
-						 run->started + 2 * run->interval);
+						 run->started + 2 * run->interval,
+						 job->is_categories ? read->value : NULL);
 	if (!job->is_categories)
 		run->counts.props_cached++;
 	else if (add_props(run, job->game, read->value))

@@ -71,20 +71,27 @@ behaviour 'while the upstream fails it is tried with growing delays; then it goe
 	read_during(2);
 };
 
-behaviour 'when the game begins, what its new categories offer is warm without a reader' => sub {
-	my $runs = $session->stat('stat_warmer', 'runs');
-	my $begun = q{UPDATE event SET status = 'live' WHERE id = 'nfl-kc-buf'};
+behaviour 'when the upstream has other categories, what they offer is warm without a reader' => sub {
 	my $top = sub { $session->value("SELECT string_agg(category, ' ') FROM wbcache.top_categories(wbcache.get('$categories'), 1)") };
 	my $before = $top->();
 
-	$session->run("BEGIN; $begun; ROLLBACK");
 	$upstream->control('fixture', id => 'nfl-kc-buf', status => 'live');
-	$session->run($begun);
 	ok(await(sub { $top->() ne $before }), 'other categories');
 	my ($category) = $top->();
 	ok(await(sub { $upstream->count("/fixtures/odds?fixture_id=nfl-kc-buf&market=$category&sportsbook=draftkings") > 0 }), "$category is fetched");
 	is($session->ask_until("props:nfl-kc-buf:$category:draftkings", 'hit')->{status}, 'hit', 'and there');
-	ok(await_value($session, "SELECT runs = $runs + 1 AND NOT running FROM wbcache.stat_warmer", 't'), 'by one run, and none for what was rolled back');
+};
+
+behaviour 'when a game changes, a run comes before its time' => sub {
+	ok(await_value($session, 'SELECT NOT running FROM wbcache.stat_warmer', 't'), 'no run');
+	my $runs = $session->stat('stat_warmer', 'runs');
+	my $begun = q{UPDATE event SET status = 'live' WHERE id = 'nfl-kc-buf'};
+
+	$session->run("BEGIN; $begun; ROLLBACK; INSERT INTO event VALUES ('other', 'football', 'nfl', 'unplayed', now() + interval '3 days'); DELETE FROM event WHERE id = 'other'");
+	read_during(3);
+	is($session->stat('stat_warmer', 'runs'), $runs, 'not for what is rolled back, nor for a game that is not to be warmed');
+	$session->run($begun);
+	ok(await_value($session, "SELECT runs = $runs + 1 AND NOT running FROM wbcache.stat_warmer", 't'), 'a run');
 	is($session->value(q{SELECT next_start > now() + interval '50 min' FROM wbcache.task WHERE name = 'warmer'}), 't', 'the next is due when its interval has passed');
 };
 
