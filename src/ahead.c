@@ -201,11 +201,12 @@ compare_groups(const void *a, const void *b)
 
 /*
  * Takes the keys of a database off the list that belong to none of these groups,
- * which are sorted.
+ * which it sorts.
  */
 void
-wbc_ahead_keep(Oid dbid, const uint64 *groups, int n)
+wbc_ahead_keep(Oid dbid, uint64 *groups, int n)
 {
+	qsort(groups, n, sizeof(uint64), compare_groups);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < list->n; i++)
 	{

@@ -25,7 +25,7 @@ extern bool wbc_ahead_drop(Oid dbid, uint64 group);
 /* for the warmer */
 extern bool wbc_ahead_add(const WbcKey *key, uint64 group, int priority,
 						  TimestampTz until, const text *basis);
-extern void wbc_ahead_keep(Oid dbid, const uint64 *groups, int n);
+extern void wbc_ahead_keep(Oid dbid, uint64 *groups, int n);
 extern int64 wbc_ahead_count(Oid dbid);
 
 /* for the fetcher */

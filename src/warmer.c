@@ -101,6 +101,8 @@ typedef struct Run
 	TimestampTz rest_until;
 	int64		interval;
 	int			budget;			/* flights that may still be started */
+	int			failed;			/* flights in a row, but for those refused */
+	bool		refused;		/* the last one that has landed was */
 	int			expected;		/* of them, for props of the categories that
 								 * are under way */
 	List	   *sportsbooks;
@@ -158,15 +160,6 @@ add_game(Run *run, char *id, int priority, uint64 *group)
 	}
 }
 
-static int
-compare_groups(const void *a, const void *b)
-{
-	uint64		x = *(const uint64 *) a;
-	uint64		y = *(const uint64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
 /*
  * Makes the jobs; what is not to be warmed any more goes off the list.  SPI is
  * connected.
@@ -198,7 +191,6 @@ plan(Run *run)
 		MemoryContextSwitchTo(caller);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	qsort(groups, n, sizeof(uint64), compare_groups);
 	wbc_ahead_keep(MyDatabaseId, groups, n);
 	pfree(groups);
 }
@@ -388,6 +380,19 @@ start_job(Run *run, Job *job)
 }
 
 /*
+ * Where the next job is: at the end, but while the upstream refuses all because of
+ * failures, elsewhere after each.  For it may fail for just those of the highest
+ * priority, and one success is what closes its breaker.
+ */
+static int
+next_job(const Run *run)
+{
+	int			n = list_length(run->jobs);
+
+	return n - 1 - (run->refused ? (int) ((int64) run->failed * n * 618 / 1000 % n) : 0);
+}
+
+/*
  * May the next job be started?  A game's categories have to wait while those of
  * games before it may need the rest of the budget for their props.
  */
@@ -398,7 +403,7 @@ may_start(const Run *run)
 		run->rest_until > GetCurrentTimestamp())
 		return false;
 	return run->nflying == 0 || run->budget > run->expected ||
-		!((Job *) llast(run->jobs))->is_categories;
+		!((Job *) list_nth(run->jobs, next_job(run)))->is_categories;
 }
 
 static void
@@ -407,10 +412,11 @@ start_jobs(Run *run)
 	wbc_swr_prepare();
 	for (int i = 0; i < TURN_MAX && may_start(run); i++)
 	{
-		Job		   *job = llast(run->jobs);
+		int			next = next_job(run);
+		Job		   *job = list_nth(run->jobs, next);
 
 		CHECK_FOR_INTERRUPTS();
-		run->jobs = list_delete_last(run->jobs);
+		run->jobs = list_delete_nth_cell(run->jobs, next);
 		start_job(run, job);
 	}
 }
@@ -444,12 +450,15 @@ finish_first(Run *run)
 	run->nflying--;
 	if (job->is_categories)
 		run->expected -= most_props(run);
+	run->refused = flying->read.failed &&
+		flying->read.error.sqlstate == WBC_ERRCODE_UPSTREAM_UNAVAILABLE;
 	if (!flying->read.failed)
 	{
+		run->failed = 0;
 		take_value(run, job, &flying->read, flying->result, flying->read.waited);
 		pfree(flying->read.value);
 	}
-	else if (flying->read.error.sqlstate == WBC_ERRCODE_UPSTREAM_UNAVAILABLE)
+	else if (run->refused)
 	{
 		if (flying->read.started_flight)
 		{
@@ -459,7 +468,10 @@ finish_first(Run *run)
 		put_back(run, job, GetCurrentTimestamp());
 	}
 	else
+	{
+		run->failed++;
 		note_error(run, job, flying->read.error.message, flying->read.waited);
+	}
 }
 
 static void
