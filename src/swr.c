@@ -26,6 +26,7 @@
 #include "stamp.h"
 #include "swr.h"
 #include "swr_parts.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /*
@@ -34,6 +35,11 @@
  * lost, another one is made after this time.
  */
 #define REFRESH_CLAIM	(1 * USECS_PER_SEC)
+
+/* See keep_memory(). */
+#define KEPT_LEAST		32768
+#define KEPT_MOST		1048576
+#define KEPT_COPIES		4
 
 /* What a look into the memory tier says. */
 typedef enum Look
@@ -239,6 +245,32 @@ look(const WbcRead *read, TimestampTz now, WbcFound *found)
 }
 
 /*
+ * Has malloc() keep the memory of large values from one read to the next.
+ *
+ * A value is copied by us, by its output function and into the message to the
+ * client.  All of that is freed when the query ends, and glibc would give it back
+ * to the kernel, so that each read had to pay for fresh pages, which takes longer
+ * than the rest of it.  But glibc keeps twice the size of the largest block that
+ * was ever mapped by itself and freed again (mallopt(3), M_MMAP_THRESHOLD).  So
+ * one is, once; it costs nothing, as nobody touches it.
+ */
+static void
+keep_memory(Size value_len)
+{
+	static Size kept_for = 0;
+	Size		len = Min(value_len, KEPT_MOST);
+	void	   *block;
+
+	if (len < KEPT_LEAST || len <= kept_for)
+		return;
+	block = MemoryContextAllocExtended(TopMemoryContext, KEPT_COPIES * len,
+									   MCXT_ALLOC_NO_OOM);
+	if (block != NULL)
+		pfree(block);
+	kept_for = len;
+}
+
+/*
  * Copies a pinned entry's value into the answer.  Returns false when there is
  * no memory for it; doesn't throw, so that the caller can unpin first.
  */
@@ -250,6 +282,7 @@ copy_value(WbcRead *read, const WbcEntry *entry)
 
 	if (copy == NULL)
 		return false;
+	keep_memory(entry->value_len);
 	SET_VARSIZE(copy, entry->value_len + VARHDRSZ);
 	memcpy(VARDATA(copy), wbc_entry_value(entry), entry->value_len);
 	read->value = copy;
