@@ -759,7 +759,9 @@ Errors: 55000 there is no sidebar_data, or the library is not preloaded; 42501 n
  * What sidebar_data has is right while it is current and no start has passed;
  * else the events are asked. Where one of them is locked, the other one has to do.
  * What is known to be old is good for those who wait, but not kept: to invalidate
- * its own key makes a loader's value invalid.
+ * its own key makes a loader's value invalid.  What a read takes is the bytes of
+ * its value: hence short names, no priorities, which the order says, and not
+ * json_agg(), which adds line breaks.
  */
 CREATE FUNCTION wbcache.load_sidebar(parts text[]) RETURNS json
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -770,18 +772,19 @@ AS $$
 DECLARE
 	query CONSTANT text := $q$
 		SELECT json_build_object('source', $3, 'made_at', now(), 'sports',
-			coalesce(json_agg((SELECT shown FROM (SELECT nullif(s.sport_id, '') AS sport_id, s.sport_name,
-					s.games, s.live_games, s.next_start, s.priority, s.leagues) shown)
-				ORDER BY s.priority DESC, s.sport_name, s.sport_id), '[]'))
+			('[' || coalesce(string_agg((SELECT row_to_json(shown)::text FROM (SELECT nullif(s.sport_id, '') AS id,
+					s.sport_name AS name, s.games, s.live_games, s.starts AS next_start, s.leagues) shown), ','
+				ORDER BY s.priority DESC, s.sport_name, s.sport_id), '') || ']')::json)
 		FROM (
 			SELECT l.sport_id, min(l.sport_name) AS sport_name, sum(l.games) AS games, sum(l.live_games) AS live_games,
-				min(l.next_start) AS next_start,
+				replace(to_json(min(l.next_start))::text, '+00:00', 'Z')::json AS starts,
 				wbcache.sidebar_priority(sum(l.live_games)::bigint, min(l.next_start), max(l.weight), now()) AS priority,
-				json_agg((SELECT shown FROM (SELECT nullif(l.league_id, '') AS league_id, l.league_name,
-						l.games, l.live_games, l.next_start, l.priority) shown)
-					ORDER BY l.priority DESC, l.league_name, l.league_id) AS leagues
+				('[' || string_agg((SELECT row_to_json(shown)::text FROM (SELECT nullif(l.league_id, '') AS id,
+						l.league_name AS name, l.games, l.live_games, l.starts AS next_start) shown), ','
+					ORDER BY l.priority DESC, l.league_name, l.league_id) || ']')::json AS leagues
 			FROM (
 				SELECT d.sport_id, d.sport_name, d.league_id, d.league_name, d.games, d.live_games, d.next_start, w.weight,
+					replace(to_json(d.next_start)::text, '+00:00', 'Z')::json AS starts,
 					wbcache.sidebar_priority(d.live_games, d.next_start, w.weight, now()) AS priority
 				FROM wbcache.%I d LEFT JOIN wbcache.sport_weight w ON w.sport_id = d.sport_id
 				WHERE ($1 IS NULL OR d.sport_id = $1) AND ($2 IS NULL OR d.league_id = $2)) l
@@ -829,7 +832,7 @@ CREATE FUNCTION wbcache.get_sidebar(sport_id text DEFAULT NULL, league_id text D
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'wbcache_get_sidebar';
 COMMENT ON FUNCTION wbcache.get_sidebar(text, text) IS
-'The cached sidebar: an object with source (what it was made from), made_at, and sports, an array in order of priority. Each has sport_id, sport_name, games, live_games, next_start, priority and leagues: an array, also in order of priority, of league_id, league_name, games, live_games, next_start and priority. NULL ids are those of events without one. A sport that is not there is an empty array. It is the value of the key sidebar:<sport_id>:<league_id> of the endpoint sidebar, and open to its readers.
+'The cached sidebar: an object with source (what it was made from), made_at, and sports, an array in order of priority. Each has id, name, games, live_games, next_start and leagues: an array, also in order of priority, of objects with id, name, games, live_games and next_start. NULL ids are those of events without one. A sport that is not there is an empty array. It is the value of the key sidebar:<sport_id>:<league_id> of the endpoint sidebar, and open to its readers.
 sport_id, league_id: show only these; NULL: all.
 Errors: 22023 an id is empty or has a colon in it; 42704 nothing is bound; and those of get().';
 

@@ -29,14 +29,20 @@ sidebar_start() {
   sidebar_psql -q -o /dev/null -f "$WBC_TOP/test/bench/sidebar.sql"
 }
 
+# sidebar_line LABEL RATE P99
+sidebar_line() {
+  printf '  %-46s %10s a second   99th percentile %9s ms\n' "$@"
+}
+
 # sidebar_clients LABEL STATEMENT [OPTION]...: requests a second and the 99th percentile of their latency, in ms; options
-# are pgbench's. Sets RATE.
+# are pgbench's. Each client has a thread of its own: with fewer threads one waits while the thread reads another's answer.
+# Sets RATE.
 sidebar_clients() {
   local dir=$WBC_WORK/pgbench label=$1 p99
   rm -rf "$dir" && mkdir "$dir"
   printf '\\set n random(0, 49)\n%s;\n' "$2" >"$dir/script.sql"
   shift 2
-  (cd "$dir" && pgbench -n -M prepared -c $CLIENTS -j 2 -T "$SECONDS_EACH" -l "$@" -f script.sql -h "$WBC_WORK/pg-sidebar" -p 5432 -U postgres bench) \
+  (cd "$dir" && pgbench -n -M prepared -c $CLIENTS -j $CLIENTS -T "$SECONDS_EACH" -l "$@" -f script.sql -h "$WBC_WORK/pg-sidebar" -p 5432 -U postgres bench) \
     >"$dir/out" 2>"$dir/err" || {
     head -n 20 "$dir/err" >&2
     return 1
@@ -44,20 +50,31 @@ sidebar_clients() {
   RATE=$(awk '/^tps/ { printf "%.1f", $3 }' "$dir/out")
   p99=$(cat "$dir"/pgbench_log.* | awk '{ print $3 }' | sort -n |
     awk '{ v[NR] = $1 } END { i = int(NR * 0.99); if (i < 1) i = 1; printf "%.3f", v[i] / 1000 }')
-  printf '  %-46s %10s a second   99th percentile %9s ms\n' "$label" "$RATE" "$p99"
+  sidebar_line "$label" "$RATE" "$p99"
 }
 
-# sidebar_compare LABEL ARGUMENT CONDITION PACE: a hot get_sidebar(), at full speed and at a pace that leaves the machine
-# some rest, beside the direct query.
+# sidebar_compare LABEL ARGUMENT CONDITION: the direct query; a hot get_sidebar() at 100 times its rate, and at full speed.
 sidebar_compare() {
-  local hot
+  local direct
   sidebar_psql -q -o /dev/null -c "SELECT wbcache.get_sidebar() FROM generate_series(1, 2)" \
     -c "SELECT wbcache.get_sidebar('s' || n) FROM generate_series(0, 49) n"
-  sidebar_clients "get_sidebar, $1" "SELECT wbcache.get_sidebar($2)"
-  hot=$RATE
-  sidebar_clients "get_sidebar, $1, at $4 a second" "SELECT wbcache.get_sidebar($2)" -R "$4"
   sidebar_clients "direct query, $1" "SELECT json_agg(s ORDER BY priority DESC) FROM wbcache.sidebar_now s $3"
-  awk -v a="$hot" -v b="$RATE" 'BEGIN { printf "  %-46s %10.0f times\n", "ratio", a / b }'
+  direct=$RATE
+  sidebar_clients "get_sidebar, $1, at 100 times that rate" "SELECT wbcache.get_sidebar($2)" -R "$(awk -v r="$direct" 'BEGIN { print 100 * r }')"
+  sidebar_clients "get_sidebar, $1, at full speed" "SELECT wbcache.get_sidebar($2)"
+  awk -v a="$RATE" -v b="$direct" 'BEGIN { printf "  %-46s %10.0f times\n", "ratio", a / b }'
+}
+
+# sidebar_redis: the whole sidebar's bytes from Redis, at full speed.
+sidebar_redis() {
+  bench_redis_start
+  sidebar_psql -c "SELECT wbcache.get_sidebar()" | redis-cli -s "$WBC_WORK/redis/socket" -x SET sidebar >/dev/null
+  redis-benchmark -s "$WBC_WORK/redis/socket" -c $CLIENTS --threads $CLIENTS -n $((SECONDS_EACH * 10000)) --csv GET sidebar >"$WBC_WORK/redis/out"
+  bench_redis_stop
+  awk -F '"' -v label="the same bytes from Redis, at full speed" '$2 ~ /^GET/ { print label "|" $4 "|" $14 }' "$WBC_WORK/redis/out" | {
+    IFS='|' read -r label rate p99
+    sidebar_line "$label" "$rate" "$p99"
+  }
 }
 
 sidebar_refreshes() {
@@ -95,8 +112,9 @@ Load of the machine before: $(cut -d ' ' -f 1 /proc/loadavg)
 END
   sidebar_psql -c "SELECT format('  %-46s %s bytes; one sport %s; one league %s', 'size of the value: all', length(wbcache.get_sidebar()::text),
       length(wbcache.get_sidebar('s1')::text), length(wbcache.get_sidebar('s1', 'l1')::text))"
-  sidebar_compare "one sport" "'s' || :n" "WHERE sport_id = 's' || :n" 5000
-  sidebar_compare "all" "" "" 200
+  sidebar_compare "one sport" "'s' || :n" "WHERE sport_id = 's' || :n"
+  sidebar_compare "all" "" ""
+  sidebar_redis
   sidebar_refreshes
   sidebar_changes
   wbc_instance_stop pg-sidebar

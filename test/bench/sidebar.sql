@@ -4,7 +4,7 @@ CREATE TABLE event (id int PRIMARY KEY, sport text NOT NULL, league text, status
 INSERT INTO event
   SELECT n, 's' || n % 50, 'l' || n % 2000,
          CASE WHEN n % 10 = 3 THEN 'completed' WHEN n % 100 = 7 THEN 'live' ELSE 'unplayed' END,
-         now() + (n % 86400) * interval '1 min', 'Team ' || n, 'Team ' || n + 1
+         date_trunc('minute', now()) + (n % 86400 + 1) * interval '1 min', 'Team ' || n, 'Team ' || n + 1
     FROM generate_series(1, 100000) n;
 CREATE INDEX ON event (sport, league);
 VACUUM ANALYZE event;

@@ -7,7 +7,7 @@ GRANT EXECUTE ON FUNCTION wbcache.bind_events, wbcache.unbind_events TO regress_
 CREATE TABLE side.event (id int PRIMARY KEY, sport text, sport_name text, league text, league_name text, status text, starts timestamptz);
 ALTER TABLE side.event OWNER TO regress_side_owner;
 CREATE FUNCTION side.sports(sidebar json) RETURNS TABLE (sport text, league text, name text, games int, live int, soon bool) LANGUAGE sql AS $$
-  SELECT s ->> 'sport_id', l ->> 'league_id', l ->> 'league_name', (l ->> 'games')::int, (l ->> 'live_games')::int, (l ->> 'next_start') IS NOT NULL
+  SELECT s ->> 'id', l ->> 'id', l ->> 'name', (l ->> 'games')::int, (l ->> 'live_games')::int, (l ->> 'next_start') IS NOT NULL
     FROM json_array_elements(sidebar -> 'sports') WITH ORDINALITY a (s, n), json_array_elements(s -> 'leagues') WITH ORDINALITY b (l, m) ORDER BY n, m
 $$;
 
@@ -91,7 +91,7 @@ ROLLBACK;
 SELECT json_array_length(wbcache.get_sidebar() -> 'sports');
 INSERT INTO side.event SELECT 100, 'long', 'Long', repeat('l', 2000), repeat('n', 100000), 'live';
 SELECT wbcache.refresh_sidebar_data();
-SELECT length(wbcache.get_sidebar('long') #>> '{sports,0,leagues,0,league_name}');
+SELECT length(wbcache.get_sidebar('long') #>> '{sports,0,leagues,0,name}');
 TRUNCATE side.event;
 SELECT wbcache.get_sidebar() -> 'sports';
 SELECT wbcache.refresh_sidebar_data();

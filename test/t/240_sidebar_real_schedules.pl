@@ -101,7 +101,7 @@ sub counted
 
 sub seconds
 {
-	my ($y, $mo, $d, $h, $mi, $s) = ($_[0] // return 0) =~ /^(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)\+00:00$/ or die "what time is $_[0]?\n";
+	my ($y, $mo, $d, $h, $mi, $s) = ($_[0] // return 0) =~ /^(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)Z$/ or die "what time is $_[0]?\n";
 	return timegm($s, $mi, $h, $d, $mo - 1, $y);
 }
 
@@ -111,7 +111,7 @@ sub said
 	my ($arguments) = @_;
 	my $sidebar = $session->json("SELECT wbcache.get_sidebar($arguments)");
 
-	return { map { my $s = $_; $s->{sport_id} => { map { $_->{league_id} => join(' ', $_->{games}, $_->{live_games}, seconds($_->{next_start})) }
+	return { map { my $s = $_; $s->{id} => { map { $_->{id} => join(' ', $_->{games}, $_->{live_games}, seconds($_->{next_start})) }
 				@{ $s->{leagues} } } } @{ $sidebar->{sports} } };
 }
 
@@ -142,10 +142,11 @@ behaviour 'sums of a sport are those of its leagues' => sub {
 		{
 			my $sum = 0;
 			$sum += $_->{$what} for @{ $sport->{leagues} };
-			is($sport->{$what}, $sum, "$what of $sport->{sport_id}");
+			is($sport->{$what}, $sum, "$what of $sport->{id}");
 		}
-		my @priorities = map { $_->{priority} } @{ $sport->{leagues} };
-		is_deeply(\@priorities, [ sort { $b <=> $a } @priorities ], "order of $sport->{sport_id}");
+		is_deeply([ map { $_->{id} } @{ $sport->{leagues} } ],
+			$session->json("SELECT json_agg(league_id ORDER BY priority DESC, league_name, league_id) FROM wbcache.sidebar_now WHERE sport_id = '$sport->{id}'"),
+			"order of $sport->{id}");
 	}
 };
 
