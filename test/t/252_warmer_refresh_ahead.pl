@@ -111,6 +111,13 @@ behaviour 'when the game is over it stops by itself' => sub {
 	cmp_ok(requests(), '<=', 1, 'requests for this one: that under way');
 };
 
+behaviour 'a game that ends in one transaction with many others' => sub {
+	$session->run(q{INSERT INTO event SELECT 'other-' || n, 'football', 'nfl', 'unplayed', now() + interval '3 days' FROM generate_series(1, 80) n});
+	is($session->stat('stat_warmer', 'keys_ahead'), 2, 'it is refreshed ahead');
+	$session->run(q{BEGIN; UPDATE event SET status = 'completed' WHERE id LIKE 'other-%'; UPDATE event SET status = 'completed' WHERE id = 'nfl-sf-sea'; COMMIT});
+	ok(await_value($session, 'SELECT keys_ahead FROM wbcache.stat_warmer', 0), 'it is not any more');
+};
+
 behaviour 'and so it does when no run comes any more' => sub {
 	my $runs = $session->stat('stat_warmer', 'runs');
 	$session->run(q{UPDATE event SET status = CASE id WHEN 'nfl-kc-buf' THEN 'live' ELSE 'completed' END; SELECT wbcache.schedule_task('warmer', '1 s', 'wbcache.warm_upcoming()')});
