@@ -479,7 +479,7 @@ CREATE FUNCTION wbcache.register_cache_key(
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_register_cache_key';
 COMMENT ON FUNCTION wbcache.register_cache_key(text, text) IS
-'Ties a key to a game for 24 h from the last call: whenever the game is invalidated, so is the key. For keys whose endpoint doesn''t declare the tag game:{...}. It takes effect at once, whatever becomes of the transaction, and makes what the key has so far invalid unless it was tied to the game before; so any value read afterwards goes with the game, as if it carried the tag game:<game_id>. Call it before the value is set or read. It survives a clean restart of the server, not a crash, which empties the cache too.
+'Ties a key to a game for 24 h from the last call: whenever the game is invalidated, so is the key. For keys whose endpoint doesn''t declare the tag game:{...}. It takes effect at once, whatever becomes of the transaction, and makes what the key has so far invalid unless it was tied to the game before; so any value read afterwards goes with the game, as if it carried the tag game:<game_id>. Call it before the value is set or read. It survives a clean restart of the server; after a crash or an immediate stop, which empty the cache too, call it again.
 game_id, key: NULL does nothing. The role must be a writer of the key''s endpoint.
 Errors: 22023 no key or id, 42704 no endpoint, 42501 not a writer, 54000 more than 8 games for the key or 32768 registrations in all, 55000 the library is not preloaded.';
 
