@@ -38,16 +38,11 @@
 #include "storage/latch.h"
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
-#include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
 /* Longest sleep; nothing is due then, it only bounds the wait. */
 #define SLEEP_MAX	(60 * USECS_PER_SEC)
-
-/* Longest wait for a lock on a catalog or on wbcache.endpoint. */
-#define LOCK_TIMEOUT	"1s"
 
 static WbcHttp *http;
 static int	lane = -1;
@@ -188,15 +183,7 @@ make_wait_set(void)
 static void
 start_work(int slot)
 {
-	WbcWorker	worker;
-
-	wbc_worker_read(slot, &worker);
-	if (!wbc_worker_enter(slot, GetCurrentTimestamp()))
-		proc_exit(0);
-	BackgroundWorkerInitializeConnectionByOid(worker.dbid, InvalidOid, 0);
-	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
-	MemoryContextSwitchTo(TopMemoryContext);
-
+	wbc_worker_connect(slot);
 	wbc_memory_attach();
 	http = wbc_http_create();
 	lane = wbc_flight_open_lane(MyDatabaseId, WBC_CARRIER_FETCHER);

@@ -36,17 +36,12 @@
 #include "table.h"
 #include "task_clock.h"
 #include "tcop/tcopprot.h"
-#include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 #include "writeback.h"
 
 /* Longest sleep; nothing is due then, it only bounds the wait. */
 #define SLEEP_MAX_MS	(60 * 1000)
-
-/* Longest wait for a lock on a catalog or on wbcache.endpoint. */
-#define LOCK_TIMEOUT	"1s"
 
 static int	lane = -1;
 
@@ -78,15 +73,7 @@ leave_work(int code, Datum arg)
 static void
 start_work(int slot)
 {
-	WbcWorker	worker;
-
-	wbc_worker_read(slot, &worker);
-	if (!wbc_worker_enter(slot, GetCurrentTimestamp()))
-		proc_exit(0);
-	BackgroundWorkerInitializeConnectionByOid(worker.dbid, InvalidOid, 0);
-	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
-	MemoryContextSwitchTo(TopMemoryContext);
-
+	wbc_worker_connect(slot);
 	wbc_memory_attach();
 	lane = wbc_flight_open_lane(MyDatabaseId, WBC_CARRIER_LOADER);
 	if (lane < 0)

@@ -16,11 +16,14 @@
 
 #include "compat.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -30,6 +33,9 @@
  * still there.
  */
 #define HOLD_FOR_DROP	(6 * USECS_PER_SEC)
+
+/* Longest wait of a fetcher or loader for a lock on a catalog or on wbcache.endpoint. */
+#define LOCK_TIMEOUT	"1s"
 
 static WbcWorker *workers;		/* all of it: lock; told is also read without */
 static LWLock *lock;
@@ -183,6 +189,23 @@ wbc_worker_enter(int slot, TimestampTz now)
 		before_shmem_exit(go_out, Int32GetDatum(slot));
 	}
 	return entered;
+}
+
+/*
+ * Enters, as superuser, into the database of that worker.  Exits quietly when
+ * another process is it already.
+ */
+void
+wbc_worker_connect(int slot)
+{
+	WbcWorker	worker;
+
+	wbc_worker_read(slot, &worker);
+	if (!wbc_worker_enter(slot, GetCurrentTimestamp()))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(worker.dbid, InvalidOid, 0);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	MemoryContextSwitchTo(TopMemoryContext);
 }
 
 /*

@@ -40,6 +40,7 @@ extern void wbc_worker_register(void);
 extern const char *wbc_worker_kind_name(WbcWorkerKind kind);
 extern int	wbc_worker_slot(WbcWorkerKind kind, Oid dbid, int number);
 extern bool wbc_worker_enter(int slot, TimestampTz now);
+extern void wbc_worker_connect(int slot);
 extern void wbc_worker_enter_task(Oid dbid, TimestampTz now);
 extern bool wbc_worker_begin_duty(void);
 extern void wbc_worker_end_duty(void);
