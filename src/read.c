@@ -328,6 +328,7 @@ Datum
 wbcache_get_many(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Size		size = 0;
 	Many		many;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -349,6 +350,8 @@ wbcache_get_many(PG_FUNCTION_ARGS)
 		nulls[2] = many.errors[i] == NULL;
 		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(many.errors[i]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		size += nulls[1] ? 0 : VARSIZE(many.values[i]);
 	}
+	wbc_swr_keep_memory(size);
 	return (Datum) 0;
 }

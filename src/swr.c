@@ -36,7 +36,7 @@
  */
 #define REFRESH_CLAIM	(1 * USECS_PER_SEC)
 
-/* See keep_memory(). */
+/* See wbc_swr_keep_memory(). */
 #define KEPT_LEAST		32768
 #define KEPT_MOST		1048576
 #define KEPT_COPIES		4
@@ -245,7 +245,8 @@ look(const WbcRead *read, TimestampTz now, WbcFound *found)
 }
 
 /*
- * Has malloc() keep the memory of large values from one read to the next.
+ * Has malloc() keep the memory of large answers, of so many bytes, from one read to
+ * the next.  Doesn't throw.
  *
  * A value is copied by us, by its output function and into the message to the
  * client.  All of that is freed when the query ends, and glibc would give it back
@@ -254,13 +255,13 @@ look(const WbcRead *read, TimestampTz now, WbcFound *found)
  * was ever mapped by itself and freed again (mallopt(3), M_MMAP_THRESHOLD).  So
  * one is, once; it costs nothing, as nobody touches it.
  */
-static void
-keep_memory(Size value_len)
+void
+wbc_swr_keep_memory(Size len)
 {
 	static Size kept_for = 0;
-	Size		len = Min(value_len, KEPT_MOST);
 	void	   *block;
 
+	len = Min(len, KEPT_MOST);
 	if (len < KEPT_LEAST || len <= kept_for)
 		return;
 	block = MemoryContextAllocExtended(TopMemoryContext, KEPT_COPIES * len,
@@ -282,7 +283,7 @@ copy_value(WbcRead *read, const WbcEntry *entry)
 
 	if (copy == NULL)
 		return false;
-	keep_memory(entry->value_len);
+	wbc_swr_keep_memory(entry->value_len);
 	SET_VARSIZE(copy, entry->value_len + VARHDRSZ);
 	memcpy(VARDATA(copy), wbc_entry_value(entry), entry->value_len);
 	read->value = copy;

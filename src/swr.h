@@ -69,6 +69,7 @@ extern void wbc_swr_begin_ad_hoc(WbcRead *read, const text *key,
 extern void wbc_swr_check_lease(const WbcRead *read);
 extern bool wbc_swr_look(WbcRead *read);
 extern void wbc_swr_fly(WbcRead **reads, int n);
+extern void wbc_swr_keep_memory(Size len);
 extern WbcWarm wbc_swr_warm(WbcRead *read, bool may_fly);
 extern void wbc_swr_warm_land(WbcRead *read, TimestampTz deadline);
 
