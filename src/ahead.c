@@ -206,7 +206,8 @@ compare_groups(const void *a, const void *b)
 void
 wbc_ahead_keep(Oid dbid, uint64 *groups, int n)
 {
-	qsort(groups, n, sizeof(uint64), compare_groups);
+	if (n > 0)
+		qsort(groups, n, sizeof(uint64), compare_groups);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < list->n; i++)
 	{

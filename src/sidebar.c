@@ -116,7 +116,7 @@ read_stamp(WbcStamp *stamp)
 WbcSidebarState
 wbc_sidebar_state(void)
 {
-	Oid			view = wbc_statement_table("sidebar_data");
+	Oid			view = wbc_statement_relation("sidebar_data");
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view));
 	bool		populated;
 	WbcStamp	stamp;
@@ -170,7 +170,7 @@ wbcache_sidebar_state(PG_FUNCTION_ARGS)
 Datum
 wbcache_sidebar_fallback(PG_FUNCTION_ARGS)
 {
-	Oid			events = wbc_statement_table("events");
+	Oid			events = wbc_statement_relation("events");
 
 	if (wbc_shmem_is_ready() && OidIsValid(events) &&
 		wbc_compat_owns_relation(events, GetUserId()))

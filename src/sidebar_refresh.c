@@ -86,7 +86,7 @@ check_view(WbcSidebarState state)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("materialized view wbcache.sidebar_data does not exist"),
 				 errhint("Call wbcache.bind_events() with the table of events.")));
-	if (!wbc_compat_owns_relation(wbc_statement_table("sidebar_data"), GetUserId()))
+	if (!wbc_compat_owns_relation(wbc_statement_relation("sidebar_data"), GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, "sidebar_data");
 }
 

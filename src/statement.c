@@ -13,8 +13,10 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "compat.h"
 #include "error.h"
 #include "executor/spi.h"
@@ -24,7 +26,9 @@
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
@@ -32,32 +36,106 @@
 #include "utils/syscache.h"
 
 /*
- * A table of the extension, or InvalidOid when it isn't there.
+ * Tables that are known to be the extension's.  Forgotten when one of them is
+ * changed, since its OID may come to be another's.
+ */
+static Oid	ours[8];
+static int	nours = 0;
+
+static void
+forget_table(Datum arg, Oid relation)
+{
+	for (int i = 0; i < nours; i++)
+		if (ours[i] == relation || !OidIsValid(relation))
+			nours = 0;
+}
+
+/*
+ * Is it the extension's?  Who may make the schema where there is no extension may
+ * put tables into it, which must not be taken for ours.
+ */
+static bool
+is_ours(Oid table)
+{
+	static bool registered = false;
+	Oid			extension;
+
+	for (int i = 0; i < nours; i++)
+		if (ours[i] == table)
+			return true;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_table, (Datum) 0);
+	registered = true;
+	extension = getExtensionOfObject(RelationRelationId, table);
+	if (!OidIsValid(extension) || extension != get_extension_oid("wbcache", true))
+		return false;
+	if (nours < lengthof(ours))
+		ours[nours++] = table;
+	return true;
+}
+
+/*
+ * A table, view or materialized view in our schema, the user's or ours, or
+ * InvalidOid when it isn't there.
  */
 Oid
-wbc_statement_table(const char *name)
+wbc_statement_relation(const char *name)
 {
 	Oid			schema = get_namespace_oid("wbcache", true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 }
 
+/*
+ * A table of the extension, or InvalidOid when it isn't there.
+ */
+Oid
+wbc_statement_table(const char *name)
+{
+	Oid			table = wbc_statement_relation(name);
+
+	return OidIsValid(table) && is_ours(table) ? table : InvalidOid;
+}
+
+/* InvalidOid: there is no such relation. */
+static Oid
+owner_of_relation(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
 /* Whose a table of the extension is.  Throws when it isn't there. */
 static Oid
 owner_of(const char *table)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID,
-										ObjectIdGetDatum(wbc_statement_table(table)));
-	Oid			owner;
+	Oid			owner = owner_of_relation(wbc_statement_table(table));
 
-	if (!HeapTupleIsValid(tuple))
+	if (!OidIsValid(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table wbcache.%s does not exist", table),
 				 errhint("Run CREATE EXTENSION wbcache.")));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 	return owner;
+}
+
+static void
+begin_as(Oid role, int security, WbcStatementScope *scope)
+{
+	GetUserIdAndSecContext(&scope->user, &scope->security);
+	scope->nest_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(role, scope->security | SECURITY_LOCAL_USERID_CHANGE |
+						   security);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
 }
 
 /*
@@ -69,13 +147,22 @@ owner_of(const char *table)
 void
 wbc_statement_begin(const char *table, WbcStatementScope *scope)
 {
-	Oid			owner = owner_of(table);
+	begin_as(owner_of(table), 0, scope);
+}
 
-	GetUserIdAndSecContext(&scope->user, &scope->security);
-	SetUserIdAndSecContext(owner,
-						   scope->security | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+/*
+ * From here to wbc_statement_end() the current role is the owner of a view of the
+ * user's, in a security-restricted context: whatever the view evaluates has no
+ * other rights than his.  Throws unless the caller may read the view.
+ */
+void
+wbc_statement_begin_reading(Oid view, WbcStatementScope *scope)
+{
+	AclResult	result = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_VIEW, get_rel_name(view));
+	begin_as(owner_of_relation(view), SECURITY_RESTRICTED_OPERATION, scope);
 }
 
 /*
@@ -96,6 +183,7 @@ void
 wbc_statement_end(const WbcStatementScope *scope)
 {
 	SPI_finish();
+	AtEOXact_GUC(false, scope->nest_level);
 	SetUserIdAndSecContext(scope->user, scope->security);
 }
 

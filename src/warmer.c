@@ -161,24 +161,22 @@ add_game(Run *run, char *id, int priority, uint64 *group)
 }
 
 /*
- * Makes the jobs; what is not to be warmed any more goes off the list.  SPI is
- * connected.
+ * Makes the jobs of the games that are to be warmed.  Returns how many there are;
+ * sets what they belong to.
  */
-static void
-plan(Run *run)
+static uint64
+read_games(Run *run, Oid events, uint64 **groups)
 {
 	static const Oid types[1] = {FLOAT8OID};
 	Datum		values[1] = {Float8GetDatum(wbc_guc_warmer_ahead / 3600000.0)};
-	uint64		n = 0;
-	uint64	   *groups;
+	WbcStatementScope scope;
+	uint64		n;
 
-	if (OidIsValid(wbc_statement_table("events")))
-		n = wbc_statement_execute("SELECT fixture_id, priority"
-								  " FROM wbcache.get_upcoming_fixtures($1)",
-								  1, types, values, NULL);
-	else
-		run->error = "no table of events is bound";
-	groups = MemoryContextAllocHuge(run->context, Max(n, 1) * sizeof(uint64));
+	wbc_statement_begin_reading(events, &scope);
+	n = wbc_statement_execute("SELECT fixture_id, priority"
+							  " FROM wbcache.get_upcoming_fixtures($1)",
+							  1, types, values, NULL);
+	*groups = MemoryContextAllocHuge(run->context, Max(n, 1) * sizeof(uint64));
 	for (int64 i = (int64) n - 1; i >= 0; i--)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -187,15 +185,33 @@ plan(Run *run)
 		bool		null;
 
 		add_game(run, SPI_getvalue(tuple, desc, 1),
-				 DatumGetInt32(SPI_getbinval(tuple, desc, 2, &null)), &groups[i]);
+				 DatumGetInt32(SPI_getbinval(tuple, desc, 2, &null)),
+				 &(*groups)[i]);
 		MemoryContextSwitchTo(caller);
 	}
-	SPI_freetuptable(SPI_tuptable);
-	wbc_ahead_keep(MyDatabaseId, groups, n);
-	pfree(groups);
+	wbc_statement_end(&scope);
+	return n;
 }
 
-/* SPI is connected. */
+/*
+ * Makes the jobs; what is not to be warmed any more goes off the list.
+ */
+static void
+plan(Run *run)
+{
+	Oid			events = wbc_statement_relation("events");
+	uint64	   *groups = NULL;
+	uint64		n = 0;
+
+	if (OidIsValid(events))
+		n = read_games(run, events, &groups);
+	else
+		run->error = "no table of events is bound";
+	wbc_ahead_keep(MyDatabaseId, groups, n);
+	if (groups != NULL)
+		pfree(groups);
+}
+
 static void
 read_interval(Run *run)
 {

@@ -61,6 +61,9 @@ SELECT wbcache.schedule_task('warmer', '1 h', 'wbcache.warm_upcoming()');
 END
 await_value($session, q{SELECT next_start > now() + interval '50 min' AND last_result <> 'running' FROM wbcache.task WHERE name = 'warmer'}, 't');
 
+# From here on it runs when it is told to only, and not for each change of a game.
+$session->run(q{UPDATE wbcache.task SET driver = 'cron', next_start = NULL WHERE name = 'warmer'});
+
 behaviour 'the keys of a game to come are warm after a run, each by one request' => sub {
 	events('nfl-kc-buf' => 'unplayed', 'nfl-mia-nyj' => 'completed');
 	my $status = run();
@@ -187,6 +190,7 @@ behaviour 'two runs at the same moment: one runs, the other says so' => sub {
 };
 
 behaviour 'a run that is stopped says so, and leaves nothing behind' => sub {
+	$session->run(q{UPDATE wbcache.task SET driver = 'worker' WHERE name = 'warmer'});
 	my $other = hanging_run();
 	ok(await(sub { $upstream->control('counts')->{in_flight} == 1 }), 'it waits for the upstream');
 	$session->run(q{SELECT pg_terminate_backend(pid) FROM wbcache.stat_worker WHERE kind = 'task'});
