@@ -326,7 +326,7 @@ look_at(const WbcKey *key, TimestampTz seen, TimestampTz now, Look *look)
 	look->cached_at = 0;
 	look->hash = 0;
 	look->again = AGAIN_FIRST;
-	if (!wbc_memory_find(key, &found))
+	if (!wbc_memory_peek(key, &found))
 		return;
 	if (found.entry->kind == WBC_ENTRY_VALUE)
 		look_at_value(found.entry, seen, look);

@@ -279,7 +279,7 @@ find_base(WbcFetch *fetch)
 {
 	WbcFound	found;
 
-	if (!wbc_memory_find(fetch->refresh.key, &found))
+	if (!wbc_memory_peek(fetch->refresh.key, &found))
 		return NULL;
 	if (found.entry->kind == WBC_ENTRY_VALUE &&
 		found.entry->source == fetch->refresh.source &&

@@ -96,7 +96,8 @@ find_crew(Lane *lane, pid_t pid)
 
 /*
  * A client has asked for this flight.  If it was in advance, who has it in hand
- * may have put it off.
+ * may have put it off; if nobody has, those that are idle may have left it to
+ * others.
  */
 void
 wbc_flight_ask_for(int f)
@@ -107,7 +108,12 @@ wbc_flight_ask_for(int f)
 	if (!flight->in_advance)
 		return;
 	flight->in_advance = false;
-	crew = flight->pid == 0 ? NULL : find_crew(&wbc_flights->lanes[flight->lane], flight->pid);
+	if (flight->pid == 0)
+	{
+		wake_crew(&wbc_flights->lanes[flight->lane], flight->carrier);
+		return;
+	}
+	crew = find_crew(&wbc_flights->lanes[flight->lane], flight->pid);
 	if (crew != NULL)
 		SetLatch(&ProcGlobal->allProcs[crew->procno].procLatch);
 }

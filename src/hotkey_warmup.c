@@ -150,7 +150,7 @@ is_not_in_memory(void *arg)
 	WbcFound	found;
 	bool		good;
 
-	if (!wbc_memory_find(question->key, &found))
+	if (!wbc_memory_peek(question->key, &found))
 		return true;
 	good = found.entry->kind == WBC_ENTRY_VALUE &&
 		wbc_entry_hard_expires_at(found.entry) > question->now &&

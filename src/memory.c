@@ -283,12 +283,8 @@ wbc_memory_prefetch(const WbcKey *key)
 	wbc_compat_prefetch(wbc_memory_lock(b));
 }
 
-/*
- * Looks a key up, whatever state its entry is in.  When found, the entry is
- * pinned and the caller must unpin it.
- */
-bool
-wbc_memory_find(const WbcKey *key, WbcFound *found)
+static inline bool
+find_and_add(const WbcKey *key, WbcFound *found, uint64 refs)
 {
 	uint32		b = wbc_memory_bucket_of(key->hash);
 	LWLock	   *lock = wbc_memory_lock(b);
@@ -300,13 +296,33 @@ wbc_memory_find(const WbcKey *key, WbcFound *found)
 	{
 		found->pointer = POINTER_OF_UNIT(wbc_memory_buckets[b].unit[s]);
 		found->entry = wbc_memory_entry(found->pointer);
-		(void) pg_atomic_fetch_add_u64(&found->entry->refs, ONE_USE + 1);
+		(void) pg_atomic_fetch_add_u64(&found->entry->refs, refs);
 	}
 	LWLockRelease(lock);
-
-	if (s >= 0 && pg_atomic_read_u32(&found->entry->used) == 0)
-		pg_atomic_write_u32(&found->entry->used, 1);
 	return s >= 0;
+}
+
+/*
+ * Looks a key up, whatever state its entry is in.  When found, the entry is
+ * pinned and the caller must unpin it.
+ */
+bool
+wbc_memory_find(const WbcKey *key, WbcFound *found)
+{
+	bool		there = find_and_add(key, found, ONE_USE + 1);
+
+	if (there && pg_atomic_read_u32(&found->entry->used) == 0)
+		pg_atomic_write_u32(&found->entry->used, 1);
+	return there;
+}
+
+/*
+ * The same, for a look that is no use of the entry.
+ */
+bool
+wbc_memory_peek(const WbcKey *key, WbcFound *found)
+{
+	return find_and_add(key, found, 1);
 }
 
 /*
@@ -436,6 +452,17 @@ put_in_slot(uint32 b, int s, dsa_pointer pointer, bool dirty)
 }
 
 /*
+ * May an entry that is current take the place of the one that its key has?  One
+ * that is not current may come from a clock that was set back since.
+ */
+static bool
+may_replace(const WbcEntry *old, const WbcEntry *entry)
+{
+	return old->fetch_started <= entry->fetch_started ||
+		!wbc_entry_is_current(old);
+}
+
+/*
  * Lets everyone find an entry that wbc_memory_build() made, in place of the
  * one its key had.  Returns false, and stores nothing, when it was invalidated
  * meanwhile or when the one there comes from a later fetch.  Looking at the
@@ -460,8 +487,7 @@ wbc_memory_store(dsa_pointer pointer, bool dirty)
 	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
 	s = wbc_memory_find_slot(&wbc_memory_buckets[b], &key);
 	stored = wbc_entry_is_current(entry) &&
-		(s < 0 ||
-		 wbc_memory_entry_in(&wbc_memory_buckets[b], s)->fetch_started <= entry->fetch_started);
+		(s < 0 || may_replace(wbc_memory_entry_in(&wbc_memory_buckets[b], s), entry));
 	if (stored)
 	{
 		if (s < 0)

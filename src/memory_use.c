@@ -9,9 +9,8 @@
  * add that pins it for a read: so that they cost a hit nothing.  A later value
  * of the same key takes them over.  They age: whoever collects them takes a
  * sixteenth off each minute, so that after 11 minutes a use counts half.  The
- * count is approximate: a pin by one of our own processes, as for the validators
- * of a refresh, counts too, and after 2^32 uses without anybody who lets them
- * age it begins anew.
+ * count is approximate: after 2^32 uses without anybody who lets them age it
+ * begins anew.
  *
  *-------------------------------------------------------------------------
  */

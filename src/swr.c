@@ -227,15 +227,16 @@ judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 }
 
 /*
- * Looks the key up.  Unless the answer is LOOK_MISS, the entry found is pinned
- * for the caller.  Doesn't throw.
+ * Looks the key up; is_use: for somebody who has asked for it.  Unless the answer
+ * is LOOK_MISS, the entry found is pinned for the caller.  Doesn't throw.
  */
-static Look
-look(const WbcRead *read, TimestampTz now, WbcFound *found)
+static inline Look
+look(const WbcRead *read, TimestampTz now, bool is_use, WbcFound *found)
 {
 	Look		answer;
 
-	if (!wbc_memory_find(&read->key, found))
+	if (!(is_use ? wbc_memory_find(&read->key, found) :
+		  wbc_memory_peek(&read->key, found)))
 		return LOOK_MISS;
 
 	answer = judge(read, found, now);
@@ -501,7 +502,7 @@ wbc_swr_look(WbcRead *read)
 	TimestampTz now = read->asked_at;
 	WbcFound	found;
 
-	switch (look(read, now, &found))
+	switch (look(read, now, true, &found))
 	{
 		case LOOK_FRESH:
 			read->status = WBC_STATUS_HIT;
@@ -531,7 +532,7 @@ wbc_swr_look_again(void *arg)
 	const WbcRead *read = arg;
 	WbcFound	found;
 
-	if (look(read, read->asked_at, &found) == LOOK_MISS)
+	if (look(read, read->asked_at, false, &found) == LOOK_MISS)
 		return true;
 	wbc_memory_unpin(found.pointer);
 	return false;
@@ -546,7 +547,7 @@ wbc_swr_take_fresh(WbcRead *read)
 {
 	WbcFound	found;
 
-	switch (look(read, read->asked_at, &found))
+	switch (look(read, read->asked_at, false, &found))
 	{
 		case LOOK_FRESH:
 			wbc_swr_take_value(read, found.pointer, read->asked_at, true);
@@ -572,7 +573,7 @@ wbc_swr_is_not_fresh(void *arg)
 {
 	const WbcRead *read = arg;
 	WbcFound	found;
-	Look		answer = look(read, GetCurrentTimestamp(), &found);
+	Look		answer = look(read, GetCurrentTimestamp(), false, &found);
 
 	if (answer != LOOK_MISS)
 		wbc_memory_unpin(found.pointer);

@@ -340,10 +340,12 @@ wbc_task_mark_due(const char *name, TimestampTz at)
 
 /*
  * Has a task run before its time, unless it runs now, its last run has failed, or
- * somebody is about to change it.
+ * somebody is about to change it.  What is due before "soon" is left as it is: it
+ * may have been claimed.  Returns whether a run will begin once this transaction
+ * has committed.
  */
-void
-wbc_task_hurry(const char *name, TimestampTz now)
+bool
+wbc_task_hurry(const char *name, TimestampTz now, TimestampTz soon)
 {
 	WbcTask		task;
 	TimestampTz at;
@@ -352,10 +354,11 @@ wbc_task_hurry(const char *name, TimestampTz now)
 			  " WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
 			  name, &task) ||
 		!task.by_worker || task.running || task.failures > 0)
-		return;
+		return false;
 	at = Max(now, task.last_start + HURRY_INTERVAL);
-	if (at < task.next_start)
+	if (task.next_start > soon && at < task.next_start)
 		wbc_task_mark_due(name, at);
+	return true;
 }
 
 static const char *

@@ -68,7 +68,7 @@ extern TimestampTz wbc_task_next_start(int64 interval, int failures,
 									   TimestampTz started_at, TimestampTz now);
 extern bool wbc_task_mark_started(const WbcTaskOrder *order, TimestampTz now);
 extern void wbc_task_mark_due(const char *name, TimestampTz at);
-extern void wbc_task_hurry(const char *name, TimestampTz now);
+extern bool wbc_task_hurry(const char *name, TimestampTz now, TimestampTz soon);
 extern void wbc_task_mark_ended(const char *name, WbcTaskResult result,
 								const char *detail, TimestampTz now);
 

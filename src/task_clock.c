@@ -60,6 +60,7 @@ typedef struct Look
 	WbcTask		due[WBC_TASK_RUNS_MAX];	/* claimed */
 	int			ndue;
 	TimestampTz next_due;
+	uint32		promised;		/* wishes for the warmer that will come true */
 } Look;
 
 static Start starts[2 * WBC_TASK_RUNS_MAX];
@@ -182,10 +183,13 @@ settle_starts(TimestampTz now)
 }
 
 static void
-hurry_warmer(TimestampTz now)
+hurry_warmer(Look *look)
 {
-	if (wbc_warmer_state_is_wanted())
-		wbc_task_hurry(WBC_WARMER_TASK, now);
+	uint32		wanted = wbc_warmer_state_wanted();
+
+	if (wanted > 0 &&
+		wbc_task_hurry(WBC_WARMER_TASK, look->now, look->now + START_AGAIN))
+		look->promised = wanted;
 }
 
 static void
@@ -203,7 +207,7 @@ look(void *arg)
 	wbc_statement_begin("task", &scope);
 	settle_starts(look->now);
 	running = mark_interrupted(look->now);
-	hurry_warmer(look->now);
+	hurry_warmer(look);
 	if (running < WBC_TASK_RUNS_MAX)
 		look->ndue = wbc_task_claim_due(look->due, WBC_TASK_RUNS_MAX - running,
 										look->now, look->now + START_AGAIN);
@@ -258,6 +262,8 @@ wbc_task_clock_run(TimestampTz now, TimestampTz *next)
 	wbc_worker_take_note();
 	if (wbc_statement_transaction(look, &mine, &error))
 	{
+		if (mine.promised > 0)
+			wbc_warmer_state_promise(mine.promised);
 		next_look = Max(Min(mine.next_due, now + LOOK_SELDOM), now + LOOK_SOON);
 		for (int i = 0; i < mine.ndue; i++)
 			start(&mine.due[i], now);

@@ -29,6 +29,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "ahead.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -52,6 +53,7 @@
 #include "utils/timestamp.h"
 #include "warmer.h"
 #include "warmer_state.h"
+#include "worker.h"
 
 /* Class of our advisory lock; task.c has 3 and 4, sidebar_refresh.c 5. */
 #define LOCK_OF_WARMER	6
@@ -212,16 +214,22 @@ plan(Run *run)
 		pfree(groups);
 }
 
-static void
-read_interval(Run *run)
+/*
+ * From one run to the next, in microseconds.
+ */
+static int64
+read_interval(void)
 {
 	WbcStatementScope scope;
 	WbcTask		task;
+	int64		interval;
 
+	PushActiveSnapshot(GetTransactionSnapshot());
 	wbc_statement_begin("task", &scope);
-	run->interval = wbc_task_find(WBC_WARMER_TASK, &task) ? task.interval : INTERVAL;
+	interval = wbc_task_find(WBC_WARMER_TASK, &task) ? task.interval : INTERVAL;
 	wbc_statement_end(&scope);
-	run->until = run->started + run->interval;
+	PopActiveSnapshot();
+	return interval;
 }
 
 /* ----------------------------------------------------------------
@@ -502,18 +510,22 @@ rest(Run *run)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Writes what there is of the log, if it is enough; and commits. */
+/*
+ * Writes what there is of the log, if it is enough and may be written; and
+ * commits.
+ */
 static void
 commit(Run *run, bool all)
 {
 	if (list_length(run->log) >= (all ? 1 : TURN_MAX))
 	{
 		wbc_statement_set("synchronous_commit", "off", GUC_ACTION_LOCAL);
-		wbc_warmer_write_log(run->log, all);
+		if (!XactReadOnly)
+			wbc_warmer_write_log(run->log, all);
 		list_free_deep(run->log);
 		run->log = NIL;
 	}
-	wbc_warmer_state_put(&run->counts, run->error);
+	wbc_warmer_state_put(&run->counts, run->budget, run->error);
 	SPI_commit();
 }
 
@@ -540,7 +552,6 @@ static void
 carry_out(Run *run)
 {
 	PushActiveSnapshot(GetTransactionSnapshot());
-	read_interval(run);
 	plan(run);
 	PopActiveSnapshot();
 	while (run->jobs != NIL || run->nflying > 0)
@@ -559,39 +570,88 @@ make_tag(LOCKTAG *tag)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, LOCK_OF_WARMER);
 }
 
+/* The run of this process; NULL: there is none. */
+static Run *current = NULL;
+
 /*
- * The run ends, by an error (code is 0), or with its process.
+ * The run ends.  Throws nothing.
  */
 static void
-stop(int code, Datum arg)
+stop(WbcWarmerEnd end)
 {
-	Run		   *run = (Run *) DatumGetPointer(arg);
-	LOCKTAG		tag;
+	Run		   *run = current;
 
+	current = NULL;
 	for (int i = 0; i < WINDOW; i++)
 		if (run->window[i].job != NULL && run->window[i].read.flight >= 0)
 			wbc_flight_leave(run->window[i].read.flight);
-	wbc_warmer_state_put(&run->counts, run->error);
-	wbc_warmer_state_end(code == 0 ? WBC_WARMER_FAILED : WBC_WARMER_INTERRUPTED,
-						 GetCurrentTimestamp());
-	make_tag(&tag);
-	if (code == 0)
-		(void) LockRelease(&tag, ExclusiveLock, true);
+	wbc_warmer_state_put(&run->counts, run->budget, run->error);
+	if (wbc_warmer_state_end(end, GetCurrentTimestamp()))
+		wbc_worker_tell_loaders(MyDatabaseId);
+}
+
+static void
+stop_at_exit(int code, Datum arg)
+{
+	if (current != NULL)
+		stop(WBC_WARMER_INTERRUPTED);
 }
 
 static void
 begin(Run *run)
 {
+	static bool prepared = false;
+
+	if (!prepared)
+		before_shmem_exit(stop_at_exit, 0);
+	prepared = true;
 	memset(run, 0, sizeof(Run));
 	run->context = AllocSetContextCreate(PortalContext, "wbcache warmer",
 										 ALLOCSET_DEFAULT_SIZES);
 	run->turn = AllocSetContextCreate(run->context, "wbcache warmer turn",
 									  ALLOCSET_DEFAULT_SIZES);
 	run->started = GetCurrentTimestamp();
-	run->budget = wbc_guc_warmer_budget;
+	run->interval = read_interval();
+	run->until = run->started + run->interval;
 	run->sportsbooks = wbc_warmer_sportsbooks(run->context);
 	for (int i = 0; i < WINDOW; i++)
 		run->window[i].read.flight = -1;
+	run->budget = wbc_warmer_state_begin(run->started, wbc_guc_warmer_budget,
+										 run->interval);
+	current = run;
+}
+
+/*
+ * A whole run.  SPI is connected, and the lock is held.
+ */
+static void
+run_once(Run *run)
+{
+	begin(run);
+	PG_TRY();
+	{
+		carry_out(run);
+	}
+	PG_CATCH();
+	{
+		stop(WBC_WARMER_FAILED);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	stop(WBC_WARMER_DONE);
+	MemoryContextDelete(run->context);
+}
+
+static void
+refuse_in_a_block(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("wbcache.warm_upcoming() can't be called in a transaction block"),
+				 errdetail("It commits, so as to hold no snapshot while it waits."),
+				 errhint("Call it by itself, or call wbcache.run_warmer().")));
 }
 
 /*
@@ -604,31 +664,24 @@ wbcache_warm_upcoming(PG_FUNCTION_ARGS)
 	LOCKTAG		tag;
 
 	wbc_shmem_require();
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("wbcache.warm_upcoming() can't be called in a transaction block"),
-				 errdetail("It commits, so as to hold no snapshot while it waits."),
-				 errhint("Call it by itself, or call wbcache.run_warmer().")));
+	refuse_in_a_block(fcinfo);
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	begin(&run);
 	make_tag(&tag);
 	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-	{
-		SPI_finish();
 		ereport(NOTICE, (errmsg("the warmer is running already, skipping")));
-		PG_RETURN_VOID();
-	}
-	wbc_warmer_state_begin(run.started);
-	PG_ENSURE_ERROR_CLEANUP(stop, PointerGetDatum(&run));
+	else
 	{
-		carry_out(&run);
+		PG_TRY();
+		{
+			run_once(&run);
+		}
+		PG_FINALLY();
+		{
+			(void) LockRelease(&tag, ExclusiveLock, true);
+		}
+		PG_END_TRY();
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(stop, PointerGetDatum(&run));
-	wbc_warmer_state_end(WBC_WARMER_DONE, GetCurrentTimestamp());
-	(void) LockRelease(&tag, ExclusiveLock, true);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

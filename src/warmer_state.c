@@ -82,10 +82,11 @@ make_page(void)
 }
 
 /*
- * A run begins, in this process, and sees all that is committed by now.
+ * A run begins, in this process, and sees all that is committed by now.  Returns
+ * how many requests it may make, of the budget of so many an interval.
  */
-void
-wbc_warmer_state_begin(TimestampTz now)
+int
+wbc_warmer_state_begin(TimestampTz now, int budget, int64 interval)
 {
 	WbcWarmerState *page;
 
@@ -96,17 +97,26 @@ wbc_warmer_state_begin(TimestampTz now)
 	page->pid = MyProcPid;
 	page->started_at = now;
 	page->runs++;
-	page->wanted = false;
+	page->wanted = 0;
+	if (!page->early || now >= page->budget_until)
+	{
+		page->budget = budget;
+		page->budget_until = now + interval;
+	}
+	budget = Min(budget, page->budget);
+	page->early = false;
 	page->error[0] = '\0';
 	memset(&page->now, 0, sizeof(WbcWarmerCounts));
 	LWLockRelease(lock);
+	return budget;
 }
 
 /*
- * What the run under way has done so far; error may be NULL.
+ * What the run under way has done so far, and has left of its budget; error may be
+ * NULL.
  */
 void
-wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error)
+wbc_warmer_state_put(const WbcWarmerCounts *counts, int budget, const char *error)
 {
 #define ADD(name, description) page->total.name += counts->name - page->now.name;
 	int			len = error == NULL ? 0 :
@@ -119,6 +129,7 @@ wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error)
 	{
 		WBC_WARMER_COUNTERS(ADD)
 		page->now = *counts;
+		page->budget = budget;
 		if (error != NULL)
 		{
 			memcpy(page->error, error, len);
@@ -130,12 +141,14 @@ wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error)
 }
 
 /*
- * The run has ended.  Throws nothing.
+ * The run has ended.  Returns whether the next one is wanted already.  Throws
+ * nothing.
  */
-void
+bool
 wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now)
 {
 	WbcWarmerState *page;
+	bool		is_wanted = false;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	page = find_page();
@@ -145,8 +158,10 @@ wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now)
 		page->end = end;
 		page->ended_at = now;
 		page->last_errors = page->now.errors;
+		is_wanted = page->wanted > 0;
 	}
 	LWLockRelease(lock);
+	return is_wanted;
 }
 
 /*
@@ -177,25 +192,46 @@ wbc_warmer_state_want(void)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	page = find_page();
 	if (page != NULL)
-	{
-		is_news = !page->wanted;
-		page->wanted = true;
-	}
+		is_news = page->wanted++ == 0;
 	LWLockRelease(lock);
 	return is_news;
 }
 
-bool
-wbc_warmer_state_is_wanted(void)
+/*
+ * How often a run was wanted since the last one began; 0 too while one is under
+ * way, whose end is to be waited for.
+ */
+uint32
+wbc_warmer_state_wanted(void)
 {
 	const WbcWarmerState *page;
-	bool		is_wanted;
+	uint32		wanted;
 
 	LWLockAcquire(lock, LW_SHARED);
 	page = find_page();
-	is_wanted = page != NULL && page->wanted;
+	wanted = page == NULL || page->pid != 0 ? 0 : page->wanted;
 	LWLockRelease(lock);
-	return is_wanted;
+	return wanted;
+}
+
+/*
+ * A run will begin before its time, for all that was wanted when "wanted" was
+ * asked for.
+ */
+void
+wbc_warmer_state_promise(uint32 wanted)
+{
+	WbcWarmerState *page;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	page = find_page();
+	if (page != NULL)
+	{
+		page->early = true;
+		if (page->wanted == wanted)
+			page->wanted = 0;
+	}
+	LWLockRelease(lock);
 }
 
 /*

@@ -53,19 +53,24 @@ typedef struct WbcWarmerState
 	WbcWarmerCounts now;		/* of the last run, or the one under way */
 	WbcWarmerCounts total;
 	int64		refreshes_ahead;	/* started by the fetcher */
-	bool		wanted;			/* a run is, before its time */
+	uint32		wanted;			/* how often a run was, before its time */
+	bool		early;			/* the next run will be such a one */
+	int			budget;			/* requests that are left until then */
+	TimestampTz budget_until;
 } WbcWarmerState;
 
 extern void wbc_warmer_state_register(void);
-extern void wbc_warmer_state_begin(TimestampTz now);
-extern void wbc_warmer_state_put(const WbcWarmerCounts *counts, const char *error);
-extern void wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now);
+extern int	wbc_warmer_state_begin(TimestampTz now, int budget, int64 interval);
+extern void wbc_warmer_state_put(const WbcWarmerCounts *counts, int budget,
+								 const char *error);
+extern bool wbc_warmer_state_end(WbcWarmerEnd end, TimestampTz now);
 extern void wbc_warmer_state_count_ahead(void);
 
 /* for the end of a transaction; throws nothing */
 extern bool wbc_warmer_state_want(void);
 
-extern bool wbc_warmer_state_is_wanted(void);
+extern uint32 wbc_warmer_state_wanted(void);
+extern void wbc_warmer_state_promise(uint32 wanted);
 
 extern void wbc_warmer_state_read(WbcWarmerState *state);
 
