@@ -1227,8 +1227,14 @@ CREATE FUNCTION wbcache.run_warmer() RETURNS json
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	ran boolean := wbcache.run_task('warmer') IS NOT NULL;
+	ran boolean;
 BEGIN
+	BEGIN
+		ran := wbcache.run_task('warmer') IS NOT NULL;
+	EXCEPTION WHEN undefined_object THEN
+		RAISE '%', SQLERRM USING ERRCODE = 'undefined_object',
+			HINT = $h$For the API of OpticOdds call wbcache.preset_optic_odds(), for another one wbcache.schedule_task('warmer', '5 min', 'wbcache.warm_upcoming()').$h$;
+	END;
 	IF has_table_privilege('wbcache.stat_warmer', 'SELECT') THEN
 		RETURN jsonb_build_object('ran', ran) || wbcache.get_warmer_status()::jsonb;
 	END IF;
