@@ -501,6 +501,12 @@ CREATE FUNCTION wbcache.classify_game_status(status text) RETURNS text
 COMMENT ON FUNCTION wbcache.classify_game_status(text) IS
 'What a feed''s word for the state of a game means: unplayed, live, half, completed, cancelled, suspended, delayed, forfeited, invalid or postponed. Case and dividers don''t matter, and words of other feeds are known, such as scheduled, in_progress, halftime, final, canceled, ppd. An unknown word is returned as it is.';
 
+CREATE FUNCTION wbcache.is_status_off(status text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'wbcache_is_status_off';
+COMMENT ON FUNCTION wbcache.is_status_off(text) IS
+'Whether a game with this status is over or off: completed, cancelled, suspended, forfeited, invalid or postponed, or another word for one of these, as classify_game_status() knows them. Not so for an unknown word.';
+
 CREATE FUNCTION wbcache.events_changed() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_events_changed';
@@ -848,7 +854,7 @@ AS $$
 DECLARE
 	role CONSTANT text := quote_ident((SELECT rolname FROM pg_roles r WHERE r.oid = owner));
 BEGIN
-	-- Live and half are under way; those with the other words, but delayed, are over or off.
+	-- Live and half are under way.
 	CREATE OR REPLACE VIEW wbcache.sidebar_now AS
 		SELECT g.sport_id, g.sport_name, g.league_id, g.league_name, g.games, g.live_games, g.next_start,
 			wbcache.sidebar_priority(g.live_games, g.next_start, w.weight, now()) AS priority
@@ -857,8 +863,8 @@ BEGIN
 				coalesce(e.league_id, '') AS league_id, min(e.league_name) AS league_name,
 				count(*) AS games,
 				count(*) FILTER (WHERE e.status IN ('live', 'half')) AS live_games,
-				min(e.starts_at) FILTER (WHERE e.starts_at > now() AND e.starts_at < 'infinity' AND (e.status IS NULL
-					OR e.status NOT IN ('live', 'half', 'completed', 'cancelled', 'suspended', 'forfeited', 'invalid', 'postponed'))) AS next_start
+				min(e.starts_at) FILTER (WHERE e.starts_at > now() AND e.starts_at < 'infinity'
+					AND (e.status IN ('live', 'half') OR wbcache.is_status_off(e.status)) IS NOT TRUE) AS next_start
 			FROM wbcache.events e GROUP BY coalesce(e.sport_id, ''), coalesce(e.league_id, '')) g
 			LEFT JOIN wbcache.sport_weight w ON w.sport_id = g.sport_id;
 	EXECUTE 'ALTER VIEW wbcache.sidebar_now OWNER TO ' || role;
@@ -1033,7 +1039,7 @@ BEGIN
 			FROM (SELECT e.* FROM wbcache.events e
 				WHERE e.game_id IS NOT NULL
 					AND e.starts_at > now() - interval '12 hours' AND e.starts_at <= now() + hours_ahead * interval '1 hour'
-					AND (e.status IS NULL OR e.status NOT IN ('completed', 'cancelled', 'suspended', 'forfeited', 'invalid', 'postponed'))
+					AND wbcache.is_status_off(e.status) IS NOT TRUE
 				OFFSET 0) e,
 				LATERAL wbcache.calculate_priority(e.league_id, e.status, e.starts_at, e.sport_id) p (priority)
 			ORDER BY 8 DESC, e.starts_at, e.game_id;
@@ -1101,7 +1107,7 @@ BEGIN
 	IF state IS NULL THEN
 		RAISE 'fixture "%" does not exist', fixture_id
 			USING ERRCODE = 'undefined_object', HINT = 'Look into wbcache.events.';
-	ELSIF state IN ('completed', 'cancelled', 'suspended', 'forfeited', 'invalid', 'postponed') THEN
+	ELSIF wbcache.is_status_off(state) THEN
 		RAISE NOTICE 'fixture "%" is %, skipping', fixture_id, state;
 		RETURN false;
 	END IF;
@@ -1227,8 +1233,14 @@ CREATE FUNCTION wbcache.run_warmer() RETURNS json
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	ran boolean := wbcache.run_task('warmer') IS NOT NULL;
+	ran boolean;
 BEGIN
+	BEGIN
+		ran := wbcache.run_task('warmer') IS NOT NULL;
+	EXCEPTION WHEN undefined_object THEN
+		RAISE '%', SQLERRM USING ERRCODE = 'undefined_object',
+			HINT = $h$For the API of OpticOdds call wbcache.preset_optic_odds(), for another one wbcache.schedule_task('warmer', '5 min', 'wbcache.warm_upcoming()').$h$;
+	END;
 	IF has_table_privilege('wbcache.stat_warmer', 'SELECT') THEN
 		RETURN jsonb_build_object('ran', ran) || wbcache.get_warmer_status()::jsonb;
 	END IF;

@@ -121,8 +121,8 @@ wbc_describe(int i)
 	return &descriptions[i];
 }
 
-const char *
-wbc_describe_group(WbcGroup group)
+static const char *
+name_of(WbcGroup group)
 {
 #define X(symbol, name, view) name,
 	static const char *const names[WBC_GROUPS] = {WBC_EACH_GROUP(X)};
@@ -131,8 +131,8 @@ wbc_describe_group(WbcGroup group)
 	return names[group];
 }
 
-const char *
-wbc_describe_view(WbcGroup group)
+static const char *
+view_of(WbcGroup group)
 {
 #define X(symbol, name, view) view,
 	static const char *const names[WBC_GROUPS] = {WBC_EACH_GROUP(X)};
@@ -170,7 +170,7 @@ wbc_describe_metric(const WbcDescription *description, StringInfo out)
 {
 	const char *name = description->name;
 
-	appendStringInfo(out, "wbcache_%s_", wbc_describe_group(description->group));
+	appendStringInfo(out, "wbcache_%s_", name_of(description->group));
 	switch (description->measure)
 	{
 		case WBC_MEASURE_COUNTER:
@@ -217,7 +217,7 @@ wbcache_metric_descriptions(PG_FUNCTION_ARGS)
 		values[0] = CStringGetTextDatum(metric.data);
 		values[1] = CStringGetTextDatum(wbc_describe_type(each->measure));
 		values[2] = DirectFunctionCall1(namein,
-										CStringGetDatum(wbc_describe_view(each->group)));
+										CStringGetDatum(view_of(each->group)));
 		values[3] = DirectFunctionCall1(namein, CStringGetDatum(each->name));
 		nulls[3] = !each->in_view;
 		values[4] = CStringGetTextDatum(each->text);

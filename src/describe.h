@@ -55,8 +55,6 @@ typedef struct WbcDescription
 
 extern int	wbc_describe_count(void);
 extern const WbcDescription *wbc_describe(int i);
-extern const char *wbc_describe_group(WbcGroup group);
-extern const char *wbc_describe_view(WbcGroup group);
 extern const char *wbc_describe_type(WbcMeasure measure);
 extern void wbc_describe_metric(const WbcDescription *description,
 								StringInfo out);

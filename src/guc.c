@@ -30,9 +30,10 @@ char	   *wbc_guc_warmer_sportsbooks = NULL;
 int			wbc_guc_alert_rate = 100;
 double		wbc_guc_odds_threshold = 10;
 char	   *wbc_guc_notify_channel = NULL;
-char	   *wbc_guc_databases = NULL;
 int			wbc_guc_hot_keys = 1000;
 int			wbc_guc_hot_keys_interval = 60 * 1000;
+
+static char *databases = NULL;
 
 static bool
 check_databases(char **newval, void **extra, GucSource source)
@@ -246,7 +247,7 @@ wbc_guc_define(void)
 	DefineCustomStringVariable("wbcache.databases",
 							   "Comma-separated names of the databases that are served.",
 							   NULL,
-							   &wbc_guc_databases,
+							   &databases,
 							   "postgres",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_databases, NULL, NULL);
@@ -290,7 +291,7 @@ wbc_guc_database_list(void)
 {
 	List	   *names = NIL;
 
-	(void) SplitIdentifierString(pstrdup(wbc_guc_databases), ',', &names);
+	(void) SplitIdentifierString(pstrdup(databases), ',', &names);
 	return names;
 }
 

@@ -24,7 +24,6 @@ extern char *wbc_guc_warmer_sportsbooks;	/* list */
 extern int	wbc_guc_alert_rate;		/* a minute; 0: no warning */
 extern double wbc_guc_odds_threshold;	/* percent */
 extern char *wbc_guc_notify_channel;	/* empty: none */
-extern char *wbc_guc_databases;
 extern int	wbc_guc_hot_keys;	/* in each database; 0: none */
 extern int	wbc_guc_hot_keys_interval;	/* ms */
 

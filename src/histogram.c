@@ -40,8 +40,8 @@ wbc_histogram_bound(int bucket)
 	return bounds[bucket];
 }
 
-int
-wbc_histogram_bucket(uint64 duration)
+static int
+bucket_of(uint64 duration)
 {
 	int			low = 0;
 	int			high = WBC_HISTOGRAM_BOUNDS;
@@ -89,7 +89,7 @@ wbc_histogram_add(WbcHistogram *histogram, int64 duration)
 		   !pg_atomic_compare_exchange_u64(&histogram->max, &max, took))
 		;
 	(void) pg_atomic_fetch_add_u64(&histogram->sum, took);
-	(void) pg_atomic_fetch_add_u64(&histogram->bucket[wbc_histogram_bucket(took)], 1);
+	(void) pg_atomic_fetch_add_u64(&histogram->bucket[bucket_of(took)], 1);
 }
 
 void

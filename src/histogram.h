@@ -33,7 +33,6 @@ typedef struct WbcHistogramCopy
 } WbcHistogramCopy;
 
 extern uint64 wbc_histogram_bound(int bucket);
-extern int	wbc_histogram_bucket(uint64 duration);
 extern void wbc_histogram_init(WbcHistogram *histogram);
 extern void wbc_histogram_zero(WbcHistogram *histogram);
 extern void wbc_histogram_add(WbcHistogram *histogram, int64 duration);

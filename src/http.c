@@ -51,7 +51,6 @@ struct WbcHttp
 	int			epoll_fd;
 	int64		call_at;		/* monotonic ms; -1: libcurl waits for none */
 	int			watch_errno;	/* of an epoll_ctl that failed, to be logged */
-	int			running;		/* started and not handed to done() */
 	dlist_head	finished;		/* WbcTransfers to be handed to done() */
 	WbcTransfer *delivering;	/* the one done() has, or threw over */
 };
@@ -194,7 +193,6 @@ deliver_finished(WbcHttp *http, WbcHttpDone done, void *arg)
 		WbcHttpResponse response;
 
 		http->delivering = dlist_container(WbcTransfer, node, node);
-		http->running--;
 		wbc_transfer_respond(http->delivering, &response);
 		done(&response, arg);
 		wbc_transfer_free(http->delivering);
@@ -302,15 +300,7 @@ wbc_http_start(WbcHttp *http, const WbcHttpRequest *request)
 		wbc_transfer_free(transfer);
 		return false;
 	}
-	http->running++;
 	return true;
-}
-
-/* Requests started whose response has not been handed to done(). */
-int
-wbc_http_running(WbcHttp *http)
-{
-	return http->running;
 }
 
 /*

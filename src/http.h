@@ -60,7 +60,6 @@ extern WbcHttp *wbc_http_create(void);
 extern int	wbc_http_descriptor(WbcHttp *http);
 extern long wbc_http_timeout(WbcHttp *http);
 extern bool wbc_http_start(WbcHttp *http, const WbcHttpRequest *request);
-extern int	wbc_http_running(WbcHttp *http);
 extern void wbc_http_run(WbcHttp *http, WbcHttpDone done, void *arg);
 
 #endif							/* WBC_HTTP_H */

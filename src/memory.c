@@ -184,8 +184,8 @@ wbc_memory_entry(dsa_pointer pointer)
 /*
  * For someone who holds a pin already.
  */
-void
-wbc_memory_pin(dsa_pointer pointer)
+static void
+pin(dsa_pointer pointer)
 {
 	(void) pg_atomic_fetch_add_u64(&wbc_memory_entry(pointer)->refs, 1);
 }
@@ -482,7 +482,7 @@ wbc_memory_store(dsa_pointer pointer, bool dirty)
 	int			s;
 
 	wbc_memory_key(entry, &key);
-	wbc_memory_pin(pointer);
+	pin(pointer);
 
 	LWLockAcquire(wbc_memory_lock(b), LW_EXCLUSIVE);
 	s = wbc_memory_find_slot(&wbc_memory_buckets[b], &key);

@@ -132,13 +132,6 @@ wbc_entry_hard_expires_at(const WbcEntry *entry)
 										 &entry->hard_expires_at));
 }
 
-static inline TimestampTz
-wbc_entry_refresh_at(const WbcEntry *entry)
-{
-	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *,
-										 &entry->refresh_at));
-}
-
 /* How often an entry was used. */
 typedef struct WbcUse
 {
@@ -180,7 +173,6 @@ extern bool wbc_memory_peek(const WbcKey *key, WbcFound *found);
 extern bool wbc_memory_claim_refresh(WbcEntry *entry, TimestampTz now,
 									 TimestampTz until);
 extern WbcEntry *wbc_memory_entry(dsa_pointer pointer);
-extern void wbc_memory_pin(dsa_pointer pointer);
 extern void wbc_memory_unpin(dsa_pointer pointer);
 
 extern dsa_pointer wbc_memory_build(const WbcEntryParts *parts);

@@ -18,22 +18,29 @@
 #define WORD_SIZE	24
 
 PG_FUNCTION_INFO_V1(wbcache_classify_game_status);
+PG_FUNCTION_INFO_V1(wbcache_is_status_off);
 
-/* The first of each line is the canonical word; '_' stands for a divider. */
-static const char *const words[][13] = {
-	{"unplayed", "scheduled", "not_started", "notstarted", "ns", "upcoming",
-	"pregame", "pre_game", "pre_match", "prematch"},
-	{"live", "in_progress", "inprogress", "in_play", "inplay", "started",
-	"playing", "overtime", "ot", "first_half", "second_half", "1h", "2h"},
-	{"half", "half_time", "halftime", "ht", "break", "intermission"},
-	{"completed", "complete", "final", "finished", "ended", "closed",
-	"full_time", "fulltime", "ft", "aet", "final_ot"},
-	{"cancelled", "canceled", "abandoned"},
-	{"suspended", "interrupted", "paused"},
-	{"delayed", "delay"},
-	{"forfeited", "forfeit", "walkover"},
-	{"invalid"},
-	{"postponed", "ppd"},
+/* Words for one state; the first is the canonical one, '_' stands for a divider. */
+typedef struct State
+{
+	bool		is_off;			/* over, or off */
+	const char *words[13];
+} State;
+
+static const State states[] = {
+	{false, {"unplayed", "scheduled", "not_started", "notstarted", "ns", "upcoming",
+	"pregame", "pre_game", "pre_match", "prematch"}},
+	{false, {"live", "in_progress", "inprogress", "in_play", "inplay", "started",
+	"playing", "overtime", "ot", "first_half", "second_half", "1h", "2h"}},
+	{false, {"half", "half_time", "halftime", "ht", "break", "intermission"}},
+	{true, {"completed", "complete", "final", "finished", "ended", "closed",
+	"full_time", "fulltime", "ft", "aet", "final_ot"}},
+	{true, {"cancelled", "canceled", "abandoned"}},
+	{true, {"suspended", "interrupted", "paused"}},
+	{false, {"delayed", "delay"}},
+	{true, {"forfeited", "forfeit", "walkover"}},
+	{true, {"invalid"}},
+	{true, {"postponed", "ppd"}},
 };
 
 /*
@@ -57,39 +64,41 @@ normalize(const char *word, int len, char *normal)
 	return true;
 }
 
+/* NULL: the word is not known. */
+static const State *
+state_of(const char *word, int len)
+{
+	char		normal[WORD_SIZE];
+
+	if (!normalize(word, len, normal))
+		return NULL;
+	for (int i = 0; i < lengthof(states); i++)
+		for (int j = 0; j < lengthof(states[i].words) && states[i].words[j] != NULL; j++)
+			if (strcmp(states[i].words[j], normal) == 0)
+				return &states[i];
+	return NULL;
+}
+
 /*
  * The canonical word, or NULL when this one is not known.
  */
 const char *
 wbc_status_classify(const char *word, int len)
 {
-	char		normal[WORD_SIZE];
+	const State *state = state_of(word, len);
 
-	if (!normalize(word, len, normal))
-		return NULL;
-	for (int i = 0; i < lengthof(words); i++)
-		for (int j = 0; j < lengthof(words[i]) && words[i][j] != NULL; j++)
-			if (strcmp(words[i][j], normal) == 0)
-				return words[i][0];
-	return NULL;
+	return state != NULL ? state->words[0] : NULL;
 }
 
 /*
- * Is such a game over, or not to be?  As is_fixture_on() and
- * get_upcoming_fixtures() see it.
+ * Is such a game over or off?
  */
 bool
 wbc_status_is_off(const char *word, int len)
 {
-	static const char *const off[] = {
-		"completed", "cancelled", "suspended", "forfeited", "invalid", "postponed"
-	};
-	const char *canonical = wbc_status_classify(word, len);
+	const State *state = state_of(word, len);
 
-	for (int i = 0; i < lengthof(off) && canonical != NULL; i++)
-		if (strcmp(canonical, off[i]) == 0)
-			return true;
-	return false;
+	return state != NULL && state->is_off;
 }
 
 Datum
@@ -102,4 +111,13 @@ wbcache_classify_game_status(PG_FUNCTION_ARGS)
 	if (canonical == NULL)
 		PG_RETURN_TEXT_P(word);
 	PG_RETURN_TEXT_P(cstring_to_text(canonical));
+}
+
+Datum
+wbcache_is_status_off(PG_FUNCTION_ARGS)
+{
+	text	   *word = PG_GETARG_TEXT_PP(0);
+
+	PG_RETURN_BOOL(wbc_status_is_off(VARDATA_ANY(word),
+									 VARSIZE_ANY_EXHDR(word)));
 }

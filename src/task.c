@@ -284,9 +284,8 @@ wbc_task_try_place(void)
  * is 10 s, 20 s, 40 s and so on, up to 5 minutes or the interval, and never
  * longer than the interval for the first of them.
  */
-TimestampTz
-wbc_task_next_start(int64 interval, int failures, TimestampTz started_at,
-					TimestampTz now)
+static TimestampTz
+next_start(int64 interval, int failures, TimestampTz started_at, TimestampTz now)
 {
 	int64		delay = Min(interval, RETRY_FIRST);
 	int64		most = Max(interval, RETRY_MOST);
@@ -408,8 +407,8 @@ wbc_task_mark_ended(const char *name, WbcTaskResult result, const char *detail,
 	else
 		nulls[3] = 'n';
 	values[4] = Int32GetDatum(failures);
-	values[5] = TimestampTzGetDatum(wbc_task_next_start(task.interval, failures,
-														task.last_start, now));
+	values[5] = TimestampTzGetDatum(next_start(task.interval, failures,
+											   task.last_start, now));
 	(void) wbc_statement_execute("UPDATE wbcache.task SET last_end = $2,"
 								 " last_result = $3, last_detail = $4,"
 								 " failures = $5, next_start ="

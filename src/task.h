@@ -64,8 +64,6 @@ extern char *wbc_task_last_detail(const char *name);
 extern bool wbc_task_try_lock(const char *name, bool for_session);
 extern bool wbc_task_try_place(void);
 
-extern TimestampTz wbc_task_next_start(int64 interval, int failures,
-									   TimestampTz started_at, TimestampTz now);
 extern bool wbc_task_mark_started(const WbcTaskOrder *order, TimestampTz now);
 extern void wbc_task_mark_due(const char *name, TimestampTz at);
 extern bool wbc_task_hurry(const char *name, TimestampTz now, TimestampTz soon);

@@ -41,8 +41,8 @@ wbc_window_begin(WbcWindow *window, TimestampTz now)
 /*
  * Is it time for another snapshot?
  */
-bool
-wbc_window_is_due(const WbcWindow *window, TimestampTz now)
+static bool
+is_due(const WbcWindow *window, TimestampTz now)
 {
 	TimestampTz last = snapshot(window, 0)->at;
 
@@ -63,7 +63,7 @@ wbc_window_put(WbcWindow *window, TimestampTz now, const uint64 *count)
 			WBC_WINDOW_SNAPSHOTS;
 		window->n--;
 	}
-	if (window->n > 0 && !wbc_window_is_due(window, now))
+	if (window->n > 0 && !is_due(window, now))
 		return;
 
 	window->newest = (window->newest + 1) % WBC_WINDOW_SNAPSHOTS;

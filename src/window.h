@@ -37,7 +37,6 @@ typedef struct WbcWindow
 } WbcWindow;
 
 extern void wbc_window_begin(WbcWindow *window, TimestampTz now);
-extern bool wbc_window_is_due(const WbcWindow *window, TimestampTz now);
 extern void wbc_window_put(WbcWindow *window, TimestampTz now,
 						   const uint64 *count);
 extern int64 wbc_window_read(const WbcWindow *window, TimestampTz now,

@@ -53,6 +53,15 @@ SELECT * FROM side.sports(wbcache.get_sidebar());
 SELECT key, value FROM json_each_text(wbcache.get_sidebar('tennis') -> 'sports' -> 0) WHERE key <> 'leagues';
 SELECT key, value FROM json_each_text(wbcache.get_sidebar('tennis') -> 'sports' -> 0 -> 'leagues' -> 0);
 
+-- What each status means for it.
+BEGIN;
+INSERT INTO side.event SELECT 100 + n, 'words', 'Words', coalesce(status, 'none'), NULL, status, now() + interval '1 h'
+  FROM unnest(ARRAY['unplayed', 'live', 'half', 'completed', 'cancelled', 'suspended', 'delayed', 'forfeited', 'invalid', 'postponed',
+    'PPD', 'weird', NULL]) WITH ORDINALITY s (status, n);
+SELECT live_games > 0 AS live, next_start IS NOT NULL AS to_come, string_agg(league_id, ' ' ORDER BY league_id COLLATE "C") AS words
+  FROM wbcache.sidebar_now WHERE sport_id = 'words' GROUP BY 1, 2 ORDER BY 1, 2;
+ROLLBACK;
+
 -- One sport, one league, of one id in two sports.
 SELECT * FROM side.sports(wbcache.get_sidebar('nfl'));
 SELECT * FROM side.sports(wbcache.get_sidebar(league_id => 'cup'));

@@ -5,7 +5,7 @@ GRANT USAGE, CREATE ON SCHEMA sports TO regress_watch_owner;
 GRANT EXECUTE ON FUNCTION wbcache.bind_events, wbcache.unbind_events, wbcache.watch_odds, wbcache.unwatch_odds TO regress_watch_owner;
 
 -- Statuses.
-SELECT status, wbcache.classify_game_status(status) FROM unnest(ARRAY['unplayed', 'live', 'half', 'completed', 'cancelled',
+SELECT status, wbcache.classify_game_status(status), wbcache.is_status_off(status) FROM unnest(ARRAY['unplayed', 'live', 'half', 'completed', 'cancelled',
   'suspended', 'delayed', 'forfeited', 'invalid', 'postponed', 'Scheduled', 'in_progress', 'In Progress', 'IN-PLAY', 'halftime', 'Final',
   'final/OT', 'canceled', 'PPD', ' live ', 'Überraschung', 'Whatever', 'a word that is longer than any known one', '', NULL]) status;
 

@@ -3,13 +3,12 @@
 use strict;
 use warnings FATAL => 'all';
 
-use PostgreSQL::Test::Utils;
 use Test::More;
+use WbcacheDump;
 use WbcacheTest;
 
 my $node = start_instance('main', databases => 'postgres, plain, custom');
 my $session = session($node, 'postgres');
-my $folder = PostgreSQL::Test::Utils::tempdir();
 
 $session->run(<<'END');
 CREATE EXTENSION wbcache;
@@ -26,43 +25,23 @@ INSERT INTO wbcache.sport_weight VALUES ('soccer', 7);
 END
 ok(await_value($session, 'SELECT wbcache.sidebar_state()', 'current'), 'the task refreshes as a role that is no superuser');
 
-sub moves
-{
-	my ($database, $dump, $restore) = @_;
-
-	command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), @$dump ], "$database: pg_dump");
-	$session->run("CREATE DATABASE $database");
-	command_ok([ @$restore ], "$database: restore");
-	my $restored = session($node, $database);
-	$restored->run(q{SET wbcache.max_wait = '30s'});
-	for my $query ('SELECT * FROM wbcache.sidebar_data ORDER BY sport_id, league_id', 'SELECT * FROM wbcache.sidebar_now ORDER BY sport_id, league_id',
+moves($node, $session, [
+		'SELECT * FROM wbcache.sidebar_data ORDER BY sport_id, league_id', 'SELECT * FROM wbcache.sidebar_now ORDER BY sport_id, league_id',
 		'SELECT * FROM wbcache.sport_weight', 'SELECT name, function, owner FROM wbcache.task',
-		q{SELECT relname, relkind, relowner::regrole FROM pg_class WHERE relname ~ 'sidebar_(data|now)' ORDER BY relname})
-	{
-		is($restored->value($query), $session->value($query), "$database: $query");
-	}
-	$restored->run('SET ROLE web');
-	is($restored->value(q{SELECT wbcache.get_sidebar() #>> '{sports,0,live_games}'}), 1, "$database: a reader reads");
-	$restored->run('RESET ROLE');
-	like($restored->value(q{SELECT wbcache.run_task('sidebar_refresh')}), qr{^(?:refreshed|none): }, "$database: the task runs");
-	is($restored->value("SELECT wbcache.sidebar_state()"), "current", "$database: it refreshes");
-	is($restored->value(q{SELECT wbcache.get_sidebar() ->> 'source'}), 'sidebar_data', "$database: and it is read");
-	$restored->run(q{UPDATE app.event SET status = 'live' WHERE id = 2});
-	is($restored->value(q{SELECT wbcache.get_sidebar('soccer') #>> '{sports,0,live_games}'}), 1, "$database: a change is shown");
-	is($session->value(q{SELECT wbcache.get_sidebar('soccer') #>> '{sports,0,live_games}'}), 0, "$database: and only there");
-	$restored->close;
-	return;
-}
+		q{SELECT relname, relkind, relowner::regrole FROM pg_class WHERE relname ~ 'sidebar_(data|now)' ORDER BY relname}
+	], sub {
+		my ($restored, $database) = @_;
 
-behaviour 'pg_dump and psql' => sub {
-	moves('plain', [ '-f', "$folder/plain.sql" ],
-		[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('plain'), '-f', "$folder/plain.sql" ]);
-};
-
-behaviour 'pg_dump and pg_restore with two jobs' => sub {
-	moves('custom', [ '-Fc', '-f', "$folder/custom" ],
-		[ 'pg_restore', '--exit-on-error', '-j', '2', '-d', $node->connstr('custom'), "$folder/custom" ]);
-};
+		$restored->run('SET ROLE web');
+		is($restored->value(q{SELECT wbcache.get_sidebar() #>> '{sports,0,live_games}'}), 1, "$database: a reader reads");
+		$restored->run('RESET ROLE');
+		like($restored->value(q{SELECT wbcache.run_task('sidebar_refresh')}), qr{^(?:refreshed|none): }, "$database: the task runs");
+		is($restored->value("SELECT wbcache.sidebar_state()"), "current", "$database: it refreshes");
+		is($restored->value(q{SELECT wbcache.get_sidebar() ->> 'source'}), 'sidebar_data', "$database: and it is read");
+		$restored->run(q{UPDATE app.event SET status = 'live' WHERE id = 2});
+		is($restored->value(q{SELECT wbcache.get_sidebar('soccer') #>> '{sports,0,live_games}'}), 1, "$database: a change is shown");
+		is($session->value(q{SELECT wbcache.get_sidebar('soccer') #>> '{sports,0,live_games}'}), 0, "$database: and only there");
+	});
 
 $session->close;
 done_testing();

@@ -68,6 +68,7 @@ behaviour 'variables' => sub {
 
 my ($upstream, $node, $session) = start_served('main',
 	upstream => [ '--latency' => 0.02 ],
+	conf => "restart_after_crash = on\nwbcache.hot_keys = 10\nwbcache.hot_keys_interval = 1s",
 	server => { rate_limit => '100000/1h' });
 $session->run(<<'END');
 SELECT wbcache.create_endpoint('echo', 'echo:{x}', 'api', '/echo/{x}', soft_ttl => '1 h');
@@ -76,7 +77,22 @@ CREATE TABLE game (id text, sport text, league text, status text, starts timesta
 SELECT wbcache.bind_events('game', 'id', 'sport', 'league', 'status', 'starts');
 SELECT wbcache.refresh_sidebar_data();
 CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
+SELECT count(wbcache.get('echo:hot' || x)) FROM generate_series(1, 9), generate_series(1, 3) x;
 END
+
+# A crash, after which hot keys come back: their rows are committed asynchronously. Then a run of the warmer, with a game
+# that is soon.
+await_value($session, q{SELECT count(*) FROM wbcache.hot_key WHERE key ~ '^echo:hot[123]$'}, 3) or die "no hot keys\n";
+$session->run('CHECKPOINT');
+$session->close;
+my $victim = session($node, 'postgres');
+kill('KILL', $victim->pid);
+undef $victim;
+await_query($node, q{SELECT state = 'done' FROM wbcache.stat_warmup}) or die "no hot key is brought back\n";
+$session = session($node, 'postgres');
+$session->run(q{INSERT INTO game VALUES ('nfl-kc-buf', 'football', 'nfl', 'unplayed', now() + interval '30 min')});
+$session->run(q{SELECT wbcache.preset_optic_odds('api')});
+await_value($session, 'SELECT fixtures_warmed, keys_ahead > 0 FROM wbcache.stat_warmer', '1|t') or die "nothing is warm\n";
 my $prometheus = WbcachePrometheus->start($node, 'monitor');
 
 # Of everything that is counted: hits, stale values, misses, a load, a failure, an invalidation.
@@ -121,6 +137,36 @@ sub gives_numbers
 
 behaviour "the dashboard's queries give numbers" => sub {
 	gives_numbers(map { ("$_->{panel}, $_->{refId}" => chosen($_->{expr})) } @targets);
+};
+
+# QUERY, in the words "panel, letter" => what it gives: some columns of a view.
+sub shows
+{
+	my ($view, %column) = @_;
+	my %expr = map { ("$_->{panel}, $_->{refId}" => chosen($_->{expr})) } @targets;
+
+	for my $query (sort keys %column)
+	{
+		cmp_ok($session->stat($view, $column{$query}), '>', 0, "$view, $column{$query}");
+		ok(await(sub { ($prometheus->query($expr{$query}) // '') eq $session->stat($view, $column{$query}) }), "$query shows it");
+	}
+	return;
+}
+
+behaviour 'the warmer and the hot keys are seen in their panels' => sub {
+	shows('stat_warmer',
+		'Warm after the last run, A' => 'fixtures_warmed',
+		'Warm after the last run, B' => 'props_cached',
+		'Keys ahead, and refreshes ahead a minute, A' => 'keys_ahead');
+	shows('stat_warmup',
+		'Hot keys brought back since the server start, A' => 'wanted',
+		'Hot keys brought back since the server start, B' => 'back',
+		'Hot keys that are noted, A' => 'hot_keys');
+	is($session->value('SELECT wanted - back FROM wbcache.stat_warmup'), 0, 'all hot keys are back');
+	is($prometheus->query(chosen((grep { $_->{panel} eq 'Hot keys not back' } @targets)[0]{expr})), 0, 'Hot keys not back shows it');
+	my ($runs) = grep { $_->{legendFormat} =~ /: runs$/ } @targets;
+	$session->run('SELECT wbcache.run_warmer()');
+	ok(await(sub { ($prometheus->query(chosen($runs->{expr})) // 0) > 0 }), "$runs->{panel} shows a run");
 };
 
 behaviour "the README's queries give numbers" => sub {

@@ -51,7 +51,7 @@ Datum
 window_put(PG_FUNCTION_ARGS)
 {
 	uint64		count[WBC_WINDOW_COUNTERS];
-	bool		due = wbc_window_is_due(&window, PG_GETARG_INT64(0));
+	bool		due = is_due(&window, PG_GETARG_INT64(0));
 
 	fill(count, PG_GETARG_INT64(1));
 	wbc_window_put(&window, PG_GETARG_INT64(0), count);
@@ -129,7 +129,7 @@ histogram_percentile(PG_FUNCTION_ARGS)
 Datum
 histogram_bucket(PG_FUNCTION_ARGS)
 {
-	int			bucket = wbc_histogram_bucket(PG_GETARG_INT64(0));
+	int			bucket = bucket_of(PG_GETARG_INT64(0));
 	Datum		out[2];
 
 	out[0] = Int64GetDatum(bucket == 0 ? -1 : (int64) wbc_histogram_bound(bucket - 1));
