@@ -326,6 +326,16 @@ wbc_memory_peek(const WbcKey *key, WbcFound *found)
 }
 
 /*
+ * Who has asked for the value that this entry was made for has used it.  The entry
+ * is pinned.
+ */
+void
+wbc_memory_count_use(dsa_pointer pointer)
+{
+	(void) pg_atomic_fetch_add_u64(&wbc_memory_entry(pointer)->refs, ONE_USE);
+}
+
+/*
  * Of all who find that a refresh is due, one gets true here; for the others
  * it is then not due before "until".  So a stale read costs no more than a
  * fresh one while its refresh is on the way.  The entry is pinned.
@@ -350,7 +360,7 @@ fill_entry(WbcEntry *entry, Size size, const WbcEntryParts *parts)
 	const WbcKey *key = parts->key;
 	const WbcStamp *stamp = parts->stamp;
 
-	pg_atomic_init_u64(&entry->refs, ONE_USE + 1);
+	pg_atomic_init_u64(&entry->refs, 1);
 	pg_atomic_init_u32(&entry->used, 1);
 	pg_atomic_init_u64(&entry->refresh_at, 0);
 	pg_atomic_init_u64(&entry->hard_expires_at, parts->hard_expires_at);

@@ -170,6 +170,7 @@ extern Size wbc_memory_value_limit(void);
 extern void wbc_memory_prefetch(const WbcKey *key);
 extern bool wbc_memory_find(const WbcKey *key, WbcFound *found);
 extern bool wbc_memory_peek(const WbcKey *key, WbcFound *found);
+extern void wbc_memory_count_use(dsa_pointer pointer);
 extern bool wbc_memory_claim_refresh(WbcEntry *entry, TimestampTz now,
 									 TimestampTz until);
 extern WbcEntry *wbc_memory_entry(dsa_pointer pointer);

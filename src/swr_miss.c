@@ -429,6 +429,7 @@ arrive(WbcRead *read)
 		}
 		else
 		{
+			wbc_memory_count_use(result->value);
 			wbc_swr_take_value(read, result->value, now, false);
 			count_arrival(read);
 		}

@@ -214,6 +214,16 @@ behaviour 'a run that is stopped says so, and leaves nothing behind' => sub {
 	is(status_of('props:categories:nfl-kc-buf'), 'hit', 'and warms');
 };
 
+behaviour 'in a procedure whose transactions leave something to be done at exit' => sub {
+	my $other = session($node, 'postgres');
+
+	$other->run('CREATE PROCEDURE mine() LANGUAGE plpgsql AS $$BEGIN CREATE TEMP TABLE t AS SELECT 1; CALL wbcache.warm_upcoming(); END$$');
+	is($other->error('CALL mine()'), '', 'no error');
+	$other->close;
+	ok(await_value($session, 'SELECT running, last_result FROM wbcache.stat_warmer', 'f|done'), 'it has ended');
+	is($session->error('SET default_transaction_read_only = on; CALL wbcache.warm_upcoming(); RESET default_transaction_read_only'), '', 'nor in a READ ONLY one');
+};
+
 behaviour 'by hand' => sub {
 	events('nfl-kc-buf' => 'unplayed', 'nfl-mia-nyj' => 'completed');
 	$session->run('SELECT wbcache.clear(); DELETE FROM wbcache.warm_log');

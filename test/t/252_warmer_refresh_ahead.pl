@@ -7,7 +7,7 @@ use Test::More;
 use WbcacheTest;
 
 my ($upstream, $node, $session) = start_served('main', server => { breaker_failures => 1000 },
-	conf => "wbcache.warmer_sportsbooks = 'draftkings'\nwbcache.warmer_categories = 1");
+	conf => "wbcache.warmer_sportsbooks = 'draftkings'\nwbcache.warmer_categories = 1\nwbcache.hot_keys = 3\nwbcache.hot_keys_interval = '1s'");
 my $categories = 'props:categories:nfl-kc-buf';
 my $markets = '/markets/active?fixture_id=nfl-kc-buf';
 
@@ -46,6 +46,16 @@ behaviour 'nobody reads, and yet it is refreshed, by one request for each TTL or
 	my @started = map { $_->{started} } $upstream->log($markets);
 	cmp_ok($started[-1] - $started[-3], '>=', 1.4, 'seconds of two TTLs of a second');
 	is($session->stat('stat_warmer', 'keys_ahead, refreshes_ahead > 0'), '4|t', 'stat_warmer');
+};
+
+behaviour 'what no client reads does not become hot by that' => sub {
+	my $read = 'props:categories:nfl-sf-sea';
+
+	$session->ask($read) for 1 .. 20;
+	ok(await_value($session, "SELECT count(*) FROM wbcache.hot_key WHERE key = '$read'", 1), 'what one reads does');
+	my $until = requests() + 3;
+	ok(await(sub { requests() >= $until }), 'three refreshes');
+	is($session->value("SELECT string_agg(key || ' ' || uses, ', ') FROM wbcache.hot_key WHERE key NOT IN ('$read', '$categories')"), '', 'no others');
 };
 
 behaviour 'who reads all the time gets it fresh' => sub {
@@ -93,6 +103,33 @@ behaviour 'when a game changes, a run comes before its time' => sub {
 	$session->run($begun);
 	ok(await_value($session, "SELECT runs = $runs + 1 AND NOT running FROM wbcache.stat_warmer", 't'), 'a run');
 	is($session->value(q{SELECT next_start > now() + interval '50 min' FROM wbcache.task WHERE name = 'warmer'}), 't', 'the next is due when its interval has passed');
+};
+
+behaviour 'and one run only, whatever the task does' => sub {
+	my $runs = sub { return $session->value(q{SELECT runs FROM wbcache.task WHERE name = 'warmer'}) };
+
+	$session->run(q{CREATE FUNCTION nothing() RETURNS void LANGUAGE sql AS ''; SELECT wbcache.schedule_task('warmer', '1 h', 'nothing()')});
+	ok(await_value($session, q{SELECT last_result = 'succeeded' AND next_start > now() + interval '50 min' FROM wbcache.task WHERE name = 'warmer'}, 't'), 'it has run');
+	my $before = $runs->();
+	$session->run(q{UPDATE event SET status = 'half' WHERE id = 'nfl-kc-buf'});
+	ok(await(sub { $runs->() > $before }), 'it runs again');
+	read_during(4);
+	is($runs->(), $before + 1, 'once');
+	$session->run(q{SELECT wbcache.schedule_task('warmer', '1 h', 'wbcache.warm_upcoming()')});
+	ok(await_value($session, q{SELECT last_result = 'succeeded' AND next_start > now() + interval '50 min' FROM wbcache.task WHERE name = 'warmer'}, 't'), 'the warmer again');
+};
+
+behaviour 'runs before their time share the budget of the one before' => sub {
+	$session->run(q{ALTER DATABASE postgres SET wbcache.warmer_budget = 2;
+		INSERT INTO event SELECT 'new-' || n, 'football', 'nfl', 'unplayed', now() + interval '40 min' FROM generate_series(1, 10) n});
+	$session->json('SELECT wbcache.run_warmer()');
+	my ($runs, $requests) = split /\|/, $session->stat('stat_warmer', 'runs, total_requests');
+	$session->run(q{UPDATE event SET status = 'live' WHERE id = 'nfl-kc-buf'});
+	ok(await_value($session, "SELECT runs > $runs AND NOT running FROM wbcache.stat_warmer", 't'), 'a run');
+	is($session->stat('stat_warmer', 'total_requests'), $requests, 'has nothing left');
+	is($session->json('SELECT wbcache.run_warmer()')->{requests}, 2, 'one that is asked for has');
+	$session->run(q{ALTER DATABASE postgres RESET wbcache.warmer_budget; DELETE FROM event WHERE id LIKE 'new-%'});
+	ok(await_value($session, "SELECT runs > $runs + 2 AND NOT running AND keys_ahead = 5 FROM wbcache.stat_warmer", 't'), 'without these games');
 };
 
 behaviour 'when the game is over it stops by itself' => sub {
