@@ -8,7 +8,7 @@
  * these have come, the keys of its props take their place.  A window of jobs is
  * under way at a time.
  *
- *		plan		which games, by wbcache.get_upcoming_fixtures()
+ *		plan		which games (warmer_queue.c)
  *		turn		start jobs until the window is full; write the log; commit;
  *					wait for the flight that was started first; take its value
  *
@@ -31,7 +31,6 @@
 
 #include "access/xact.h"
 #include "ahead.h"
-#include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "flight.h"
@@ -72,24 +71,9 @@
 
 PG_FUNCTION_INFO_V1(wbcache_warm_upcoming);
 
-typedef struct Game
-{
-	char	   *id;
-	int			priority;
-	uint64		group;
-	bool		skipped;
-} Game;
-
-typedef struct Job
-{
-	Game	   *game;
-	bool		is_categories;
-	char	   *key;
-} Job;
-
 typedef struct Flying
 {
-	Job		   *job;			/* NULL: free */
+	WbcWarmerJob *job;			/* NULL: free */
 	WbcRead		read;
 	const char *result;			/* if it brings a value */
 } Flying;
@@ -107,8 +91,7 @@ typedef struct Run
 	bool		refused;		/* the last one that has landed was */
 	int			expected;		/* of them, for props of the categories that
 								 * are under way */
-	List	   *sportsbooks;
-	List	   *jobs;			/* the last one is the next */
+	WbcWarmerQueue queue;
 	Flying		window[WINDOW];	/* in the order of their start, from "first" */
 	int			first;
 	int			nflying;
@@ -122,96 +105,16 @@ typedef struct Run
  * ----------------------------------------------------------------
  */
 
-/* Can it be a segment of a key? */
-static bool
-is_segment(const char *text)
-{
-	for (const char *p = text; *p != '\0'; p++)
-		if (*p == ':' || (unsigned char) *p < 0x20 || *p == 0x7f)
-			return false;
-	return text[0] != '\0' && strlen(text) < WBC_KEY_MAX / 2;
-}
-
-static Job *
-make_job(Game *game, bool is_categories, char *key)
-{
-	Job		   *job = palloc(sizeof(Job));
-
-	job->game = game;
-	job->is_categories = is_categories;
-	job->key = key;
-	return job;
-}
-
-static void
-add_game(Run *run, char *id, int priority, uint64 *group)
-{
-	Game	   *game = palloc0(sizeof(Game));
-
-	game->id = id;
-	game->priority = priority;
-	game->group = wbc_ahead_group(id, strlen(id));
-	*group = game->group;
-	if (is_segment(id))
-		run->jobs = lappend(run->jobs, make_job(game, true,
-												psprintf("props:categories:%s", id)));
-	else
-	{
-		run->counts.errors++;
-		run->error = "the id of a fixture can't be a part of a key";
-	}
-}
-
-/*
- * Makes the jobs of the games that are to be warmed.  Returns how many there are;
- * sets what they belong to.
- */
-static uint64
-read_games(Run *run, Oid events, uint64 **groups)
-{
-	static const Oid types[1] = {FLOAT8OID};
-	Datum		values[1] = {Float8GetDatum(wbc_guc_warmer_ahead / 3600000.0)};
-	WbcStatementScope scope;
-	uint64		n;
-
-	wbc_statement_begin_reading(events, &scope);
-	n = wbc_statement_execute("SELECT fixture_id, priority"
-							  " FROM wbcache.get_upcoming_fixtures($1)",
-							  1, types, values, NULL);
-	*groups = MemoryContextAllocHuge(run->context, Max(n, 1) * sizeof(uint64));
-	for (int64 i = (int64) n - 1; i >= 0; i--)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		MemoryContext caller = MemoryContextSwitchTo(run->context);
-		bool		null;
-
-		add_game(run, SPI_getvalue(tuple, desc, 1),
-				 DatumGetInt32(SPI_getbinval(tuple, desc, 2, &null)),
-				 &(*groups)[i]);
-		MemoryContextSwitchTo(caller);
-	}
-	wbc_statement_end(&scope);
-	return n;
-}
-
-/*
- * Makes the jobs; what is not to be warmed any more goes off the list.
- */
 static void
 plan(Run *run)
 {
-	Oid			events = wbc_statement_relation("events");
-	uint64	   *groups = NULL;
-	uint64		n = 0;
+	int			unusable = 0;
 
-	if (OidIsValid(events))
-		n = read_games(run, events, &groups);
-	else
+	if (!wbc_warmer_plan(&run->queue, &unusable))
 		run->error = "no table of events is bound";
-	wbc_ahead_keep(MyDatabaseId, groups, n);
-	if (groups != NULL)
-		pfree(groups);
+	else if (unusable > 0)
+		run->error = "the id of a fixture can't be a part of a key";
+	run->counts.errors += unusable;
 }
 
 /*
@@ -238,7 +141,7 @@ read_interval(void)
  */
 
 static void
-note(Run *run, const Job *job, const char *result, int64 took)
+note(Run *run, const WbcWarmerJob *job, const char *result, int64 took)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 	WbcWarmLog *row = palloc(sizeof(WbcWarmLog));
@@ -254,7 +157,7 @@ note(Run *run, const Job *job, const char *result, int64 took)
 }
 
 static void
-note_error(Run *run, const Job *job, const char *message, int64 took)
+note_error(Run *run, const WbcWarmerJob *job, const char *message, int64 took)
 {
 	run->counts.errors++;
 	run->error = MemoryContextStrdup(run->context, message);
@@ -262,65 +165,11 @@ note_error(Run *run, const Job *job, const char *message, int64 took)
 		 took);
 }
 
-/* One category's, in the run's context; the last one is the next. */
-static void
-add_props_of(Run *run, Game *game, const char *category)
-{
-	for (int i = list_length(run->sportsbooks) - 1; i >= 0; i--)
-	{
-		const char *sportsbook = list_nth(run->sportsbooks, i);
-		char	   *key = psprintf("props:%s:%s:%s", game->id, category, sportsbook);
-
-		if (is_segment(category) && is_segment(sportsbook) && strlen(key) <= WBC_KEY_MAX)
-			run->jobs = lappend(run->jobs, make_job(game, false, key));
-		else
-			pfree(key);
-	}
-}
-
-/*
- * Puts the keys of a game's props at the head of the queue.  Returns false when
- * the value doesn't look like categories.  Needs a snapshot, and SPI.
- */
-static bool
-add_props(Run *run, Game *game, text *categories)
-{
-	static const Oid types[2] = {JSONOID, INT4OID};
-	Datum		values[2] = {
-		PointerGetDatum(categories), Int32GetDatum(wbc_guc_warmer_categories)
-	};
-	MemoryContext caller;
-	bool		is_list = true;
-
-	(void) wbc_statement_execute("SELECT category FROM wbcache.top_categories($1, $2)",
-								 2, types, values, NULL);
-	caller = MemoryContextSwitchTo(run->context);
-	for (int64 i = (int64) SPI_processed - 1; i >= 0; i--)
-	{
-		char	   *category = SPI_getvalue(SPI_tuptable->vals[i],
-											SPI_tuptable->tupdesc, 1);
-
-		is_list = category != NULL;
-		if (is_list)
-			add_props_of(run, game, category);
-	}
-	MemoryContextSwitchTo(caller);
-	SPI_freetuptable(SPI_tuptable);
-	return is_list;
-}
-
-/* How many props a game has at most. */
-static int
-most_props(const Run *run)
-{
-	return wbc_guc_warmer_categories * list_length(run->sportsbooks);
-}
-
 /*
  * The key's value is there.
  */
 static void
-take_value(Run *run, const Job *job, const WbcRead *read, const char *result,
+take_value(Run *run, const WbcWarmerJob *job, const WbcRead *read, const char *result,
 		   int64 took)
 {
 	(void) wbc_ahead_add(&read->key, job->game->group, job->game->priority,
@@ -328,7 +177,7 @@ take_value(Run *run, const Job *job, const WbcRead *read, const char *result,
 						 job->is_categories ? read->value : NULL);
 	if (!job->is_categories)
 		run->counts.props_cached++;
-	else if (add_props(run, job->game, read->value))
+	else if (wbc_warmer_add_props(&run->queue, job->game, read->value))
 	{
 		run->counts.categories_cached++;
 		run->counts.fixtures_warmed++;
@@ -344,17 +193,17 @@ take_value(Run *run, const Job *job, const WbcRead *read, const char *result,
 
 /* It is tried again when the run has rested. */
 static void
-put_back(Run *run, Job *job, TimestampTz now)
+put_back(Run *run, WbcWarmerJob *job, TimestampTz now)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
-	run->jobs = lappend(run->jobs, job);
+	run->queue.jobs = lappend(run->queue.jobs, job);
 	run->rest_until = now + REST;
 	MemoryContextSwitchTo(caller);
 }
 
 static void
-skip(Run *run, const Job *job)
+skip(Run *run, const WbcWarmerJob *job)
 {
 	if (!job->game->skipped)
 		run->counts.skipped_for_budget++;
@@ -367,7 +216,7 @@ skip(Run *run, const Job *job)
  */
 
 static void
-start_job(Run *run, Job *job)
+start_job(Run *run, WbcWarmerJob *job)
 {
 	Flying	   *flying = &run->window[(run->first + run->nflying) % WINDOW];
 	TimestampTz now = GetCurrentTimestamp();
@@ -398,7 +247,7 @@ start_job(Run *run, Job *job)
 			return;
 	}
 	if (job->is_categories)
-		run->expected += most_props(run);
+		run->expected += wbc_warmer_most_props(&run->queue);
 	flying->job = job;
 	run->nflying++;
 }
@@ -411,7 +260,7 @@ start_job(Run *run, Job *job)
 static int
 next_job(const Run *run)
 {
-	int			n = list_length(run->jobs);
+	int			n = list_length(run->queue.jobs);
 
 	return n - 1 - (run->refused ? (int) ((int64) run->failed * n * 618 / 1000 % n) : 0);
 }
@@ -423,11 +272,11 @@ next_job(const Run *run)
 static bool
 may_start(const Run *run)
 {
-	if (run->jobs == NIL || run->nflying == WINDOW ||
+	if (run->queue.jobs == NIL || run->nflying == WINDOW ||
 		run->rest_until > GetCurrentTimestamp())
 		return false;
 	return run->nflying == 0 || run->budget > run->expected ||
-		!((Job *) list_nth(run->jobs, next_job(run)))->is_categories;
+		!((WbcWarmerJob *) list_nth(run->queue.jobs, next_job(run)))->is_categories;
 }
 
 static void
@@ -437,10 +286,10 @@ start_jobs(Run *run)
 	for (int i = 0; i < TURN_MAX && may_start(run); i++)
 	{
 		int			next = next_job(run);
-		Job		   *job = list_nth(run->jobs, next);
+		WbcWarmerJob *job = list_nth(run->queue.jobs, next);
 
 		CHECK_FOR_INTERRUPTS();
-		run->jobs = list_delete_nth_cell(run->jobs, next);
+		run->queue.jobs = list_delete_nth_cell(run->queue.jobs, next);
 		start_job(run, job);
 	}
 }
@@ -467,13 +316,13 @@ static void
 finish_first(Run *run)
 {
 	Flying	   *flying = &run->window[run->first];
-	Job		   *job = flying->job;
+	WbcWarmerJob *job = flying->job;
 
 	flying->job = NULL;
 	run->first = (run->first + 1) % WINDOW;
 	run->nflying--;
 	if (job->is_categories)
-		run->expected -= most_props(run);
+		run->expected -= wbc_warmer_most_props(&run->queue);
 	run->refused = flying->read.failed &&
 		flying->read.error.sqlstate == WBC_ERRCODE_UPSTREAM_UNAVAILABLE;
 	if (!flying->read.failed)
@@ -542,7 +391,7 @@ turn(Run *run)
 	commit(run, false);
 	if (run->nflying > 0)
 		wait_for_first(run);
-	else if (run->jobs != NIL && run->rest_until > GetCurrentTimestamp())
+	else if (run->queue.jobs != NIL && run->rest_until > GetCurrentTimestamp())
 		rest(run);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(run->turn);
@@ -554,7 +403,7 @@ carry_out(Run *run)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	plan(run);
 	PopActiveSnapshot();
-	while (run->jobs != NIL || run->nflying > 0)
+	while (run->queue.jobs != NIL || run->nflying > 0)
 		turn(run);
 	commit(run, true);
 }
@@ -613,7 +462,8 @@ begin(Run *run)
 	run->started = GetCurrentTimestamp();
 	run->interval = read_interval();
 	run->until = run->started + run->interval;
-	run->sportsbooks = wbc_warmer_sportsbooks(run->context);
+	run->queue.context = run->context;
+	run->queue.sportsbooks = wbc_warmer_sportsbooks(run->context);
 	for (int i = 0; i < WINDOW; i++)
 		run->window[i].read.flight = -1;
 	run->budget = wbc_warmer_state_begin(run->started, wbc_guc_warmer_budget,

@@ -64,6 +64,31 @@ behaviour 'the warmer joins what a client has asked for' => sub {
 	is($upstream->count('/echo/slow/1'), 1, 'one request');
 };
 
+behaviour 'the loader that is left idle takes at once what a client joins' => sub {
+	$session->run(<<'END');
+CREATE FUNCTION load_busy(text[]) RETURNS json LANGUAGE plpgsql SET lock_timeout = '30s' AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN '1'; END $$;
+CREATE FUNCTION load_quick(text[]) RETURNS json LANGUAGE sql AS $$ SELECT '1'::json $$;
+SELECT wbcache.create_endpoint('busy', 'busy:{x}', loader => 'load_busy(text[])', soft_ttl => '1 h', lock_timeout => '30 s');
+SELECT wbcache.create_endpoint('quick', 'quick:{x}', loader => 'load_quick(text[])', soft_ttl => '1 h');
+SELECT pg_advisory_lock(7);
+END
+	my ($warmer, $other) = map { session($node, 'postgres') } 1 .. 2;
+	$other->begin_ask('busy:1');
+	ok(await_value($session, 'SELECT pending_keys FROM wbcache.stat_coalescer', 1), 'one loader is busy');
+	# A loader looks by itself once a second.
+	$client->run(q{SET wbcache.max_wait = '500ms'});
+	for my $n (1 .. 6)
+	{
+		$warmer->send("SELECT count(*) FROM wbcache.warm_keys('x', '{quick:$n}')");
+		ok(await_value($session, 'SELECT pending_keys FROM wbcache.stat_coalescer', 2), 'the other one leaves this alone');
+		is($client->ask("quick:$n")->{status}, 'collapsed', "key $n");
+		$warmer->receive;
+	}
+	$client->run(q{RESET wbcache.max_wait});
+	$session->run('SELECT pg_advisory_unlock(7)');
+	is($other->end_ask->{status}, 'miss', 'the first one, too');
+};
+
 behaviour 'a quarter of the rate limit stays for clients' => sub {
 	$session->run(q{SELECT wbcache.clear(); ALTER SERVER api OPTIONS (ADD rate_limit '8/1h')});
 	$upstream->reset;
