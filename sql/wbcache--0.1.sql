@@ -3,6 +3,39 @@
 -- complain if the script is sourced in psql, rather than by CREATE EXTENSION
 \echo Use "CREATE EXTENSION wbcache" to load this file. \quit
 
+-- Functions of the schema are called with a superuser's rights. Who owns the schema could put better candidates for these
+-- calls into it, and may have done so already. pg_restore makes the schema before the extension, and gives it to the role
+-- that had made it.
+DO $$
+DECLARE
+  path text DEFAULT pg_catalog.current_setting('search_path'::text);
+  found record;
+BEGIN
+  -- From here on no name means anything of the schema.
+  PERFORM pg_catalog.set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+  SELECT r.rolname, d.object INTO found
+    FROM (SELECT nspowner, NULL, 0 FROM pg_namespace WHERE oid = 'wbcache'::regnamespace
+          UNION ALL
+          SELECT s.refobjid, pg_describe_object(o.classid, o.objid, 0), 1
+            FROM pg_depend o JOIN pg_shdepend s ON (s.classid, s.objid) = (o.classid, o.objid)
+            WHERE (o.refclassid, o.refobjid) = ('pg_namespace'::regclass, 'wbcache'::regnamespace)
+              AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o') d (owner, object, rank)
+      JOIN pg_roles r ON r.oid = d.owner
+    WHERE NOT r.rolsuper AND r.rolname <> current_user ORDER BY d.rank, d.object LIMIT 1;
+  IF found.object IS NULL AND found.rolname IS NOT NULL THEN
+    RAISE invalid_schema_definition USING MESSAGE = format('schema wbcache is owned by role "%s"', found.rolname),
+      DETAIL = 'Its owner could put functions into it that are called with a superuser''s rights.',
+      HINT = 'Look at what is in it, and drop it, or run ALTER SCHEMA wbcache OWNER TO CURRENT_USER.';
+  ELSIF found.object IS NOT NULL THEN
+    RAISE invalid_schema_definition
+      USING MESSAGE = format('schema wbcache has something of role "%s": %s', found.rolname, found.object),
+      DETAIL = 'It could be called with a superuser''s rights.',
+      HINT = 'Look at what it is, and drop it, or move it into another schema.';
+  END IF;
+  PERFORM set_config('search_path', path, true);
+END $$;
+
 GRANT USAGE ON SCHEMA wbcache TO PUBLIC;
 COMMENT ON SCHEMA wbcache IS 'stale-while-revalidate cache';
 
