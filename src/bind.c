@@ -16,6 +16,11 @@
  * context, and evaluate nothing of the user's.  What the sidebar shows at first
  * is evaluated by REFRESH, as the table's owner.
  *
+ * While a table is bound, its owner may execute the trigger function: PostgreSQL
+ * asks for that when it copies a trigger to a new partition.  So he may put it on
+ * other tables of his, where TRUNCATE invalidates everything, and rows any game.
+ * With the one that is bound he can do the same.
+ *
  * Each function first locks the table as CREATE TRIGGER does, against its
  * being changed between the checks and the statements.
  *
@@ -312,6 +317,28 @@ drop_triggers(const Kind *kind, const Table *table)
 	}
 }
 
+/* Lets the owner add partitions. */
+static void
+grant_function(const Kind *kind, const Table *table)
+{
+	if (!superuser_arg(table->owner))
+		run("GRANT EXECUTE ON FUNCTION wbcache.%s() TO %s", kind->function,
+			quote_identifier(GetUserNameFromId(table->owner, false)));
+}
+
+/* Unless he has bound another table. */
+static void
+revoke_function(const Kind *kind, const Table *table)
+{
+	if (ask(psprintf("SELECT 1 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+					 " WHERE t.tgfoid = 'wbcache.%s()'::regprocedure"
+					 " AND t.tgparentid = 0 AND t.tgrelid <> %u"
+					 " AND c.relowner = %u LIMIT 1",
+					 kind->function, table->oid, table->owner)) == NULL)
+		run("REVOKE EXECUTE ON FUNCTION wbcache.%s() FROM %s", kind->function,
+			quote_identifier(GetUserNameFromId(table->owner, false)));
+}
+
 static void
 create_trigger(const Kind *kind, const Table *table, const char *suffix,
 			   const char *when, const char *arguments)
@@ -352,6 +379,7 @@ create_triggers(const Kind *kind, const Table *table, int n, char **columns,
 				   arguments);
 	create_trigger(kind, table, "_truncate",
 				   psprintf("TRUNCATE ON %s", table->name), arguments);
+	grant_function(kind, table);
 }
 
 static void
@@ -493,6 +521,7 @@ wbcache_unbind_events(PG_FUNCTION_ARGS)
 	run("SELECT wbcache.drop_sidebar()");
 	run("DROP VIEW IF EXISTS wbcache.events");
 	drop_triggers(&events, &table);
+	revoke_function(&events, &table);
 	end_statements(&rights);
 	PG_RETURN_VOID();
 }
@@ -564,6 +593,7 @@ wbcache_unwatch_odds(PG_FUNCTION_ARGS)
 	begin_statements(&rights);
 	check_bound(&odds, &table);
 	drop_triggers(&odds, &table);
+	revoke_function(&odds, &table);
 	end_statements(&rights);
 	PG_RETURN_VOID();
 }
