@@ -2205,3 +2205,27 @@ GRANT EXECUTE ON FUNCTION
 	TO pg_monitor;
 REVOKE ALL ON wbcache.health_reasons FROM PUBLIC;
 GRANT SELECT ON wbcache.health_reasons TO pg_monitor;
+
+/* ---------------------------------------------------------------------------
+ * What is open to all. Said explicitly, since ALTER DEFAULT PRIVILEGES may have
+ * taken from PUBLIC what it has otherwise.
+ * --------------------------------------------------------------------------- */
+
+GRANT EXECUTE ON FUNCTION
+	wbcache.wbcache_http_validator(text[], oid),
+	wbcache.get(text), wbcache.lookup(text), wbcache.get_many(text[]),
+	wbcache.get_with_swr(text, regprocedure, interval, interval),
+	wbcache.set(text, json, interval, interval, text[], bigint), wbcache.acquire(text, interval), wbcache.delete(text),
+	wbcache.invalidate(text, wbcache.invalidation_reason), wbcache.invalidate_own(text, wbcache.invalidation_reason),
+	wbcache.register_cache_key(text, text),
+	wbcache.classify_game_status(text), wbcache.differ("any"),
+	wbcache.sidebar_priority(bigint, timestamptz, integer, timestamptz), wbcache.sidebar_state(),
+	wbcache.sidebar_fallback(), wbcache.refresh_sidebar_data(), wbcache.load_sidebar(text[]),
+	wbcache.get_sidebar(text, text),
+	wbcache.calculate_priority(text, text, timestamptz, text), wbcache.get_upcoming_fixtures(double precision),
+	wbcache.top_categories(json, integer)
+	TO PUBLIC;
+GRANT USAGE ON TYPE
+	wbcache.cache_status, wbcache.invalidation_reason,
+	wbcache.health_level, wbcache.health_code, wbcache.health_reason, wbcache.health_facts
+	TO PUBLIC;
