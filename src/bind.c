@@ -21,13 +21,14 @@
  * other tables of his, where TRUNCATE invalidates everything, and rows any game.
  * With the one that is bound he can do the same.
  *
- * Each function first locks the table as CREATE TRIGGER does, against its
- * being changed between the checks and the statements.
+ * Each function first locks the owner's table as CREATE TRIGGER does, against
+ * its being changed between the checks and the statements.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -36,6 +37,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -108,19 +110,39 @@ check_kind(Relation relation)
 				 errhint("Name a table that other sessions can see.")));
 }
 
+/* Throws unless the table is there, and the current role's. */
+static void
+check_owner(Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	Form_pg_class form;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", oid),
+				 errhint("Name a table of this database.")));
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	if (!wbc_compat_owns_relation(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(form->relkind),
+					   NameStr(form->relname));
+	ReleaseSysCache(tuple);
+}
+
 /*
  * Locks the table for the rest of the transaction.  Throws unless it is the
- * current role's to bind.
+ * current role's to bind.  Asks for the lock only if it is: others' writers
+ * would queue behind it.  While it waits, the table may go or change hands.
  */
 static void
 open_table(Oid oid, Table *table)
 {
-	Relation	relation = relation_open(oid, ShareRowExclusiveLock);
+	Relation	relation;
 
-	if (!wbc_compat_owns_relation(oid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(relation->rd_rel->relkind),
-					   RelationGetRelationName(relation));
+	check_owner(oid);
+	LockRelationOid(oid, ShareRowExclusiveLock);
+	check_owner(oid);
+	relation = relation_open(oid, NoLock);
 	check_kind(relation);
 	table->oid = oid;
 	table->owner = relation->rd_rel->relowner;

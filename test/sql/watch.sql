@@ -41,6 +41,7 @@ SELECT wbcache.watch_odds('sports.odds', 'event', 'price', 'NaN');
 SELECT wbcache.watch_odds('sports.odds', 'event', 'price', by => 'weight');
 SELECT wbcache.watch_odds('sports.odds', 'event', 'price', by => NULL);
 SELECT wbcache.watch_odds('sports.odds', NULL, 'price');
+SELECT wbcache.watch_odds(0, 'event', 'price');
 SELECT wbcache.unbind_events('sports.event');
 SELECT wbcache.unwatch_odds('sports.odds');
 CREATE TRIGGER mine AFTER INSERT ON sports.event FOR EACH ROW EXECUTE FUNCTION wbcache.events_changed('game_id');
