@@ -830,6 +830,10 @@ DECLARE
 	result json;
 BEGIN
 	IF state IN ('missing', 'not populated') THEN
+		IF to_regclass('wbcache.sidebar_now') IS NULL THEN
+			RAISE 'no table of events is bound'
+				USING ERRCODE = 'undefined_object', HINT = 'Call wbcache.bind_events() with it.';
+		END IF;
 		PERFORM wbcache.sidebar_fallback();
 	END IF;
 	BEGIN
@@ -859,7 +863,7 @@ END $$;
 COMMENT ON FUNCTION wbcache.load_sidebar(text[]) IS
 'Loader of the endpoint sidebar: sidebar_data where it is current, else the events.
 parts: sidebar, sport_id or all, league_id or all. Returns what get_sidebar() returns.
-Errors: 42P01 nothing is bound, 42501 not the owner of the events, 55P03 sidebar_data and the events are locked.';
+Errors: 42704 nothing is bound, 42501 not the owner of the events, 55P03 sidebar_data and the events are locked.';
 
 CREATE FUNCTION wbcache.get_sidebar(sport_id text DEFAULT NULL, league_id text DEFAULT NULL) RETURNS json
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED
