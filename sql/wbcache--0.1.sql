@@ -1134,6 +1134,11 @@ BEGIN
 		RAISE 'no table of events is bound'
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call wbcache.bind_events() with it.';
 	END IF;
+	IF fixture_id = '' OR strpos(fixture_id, ':') > 0 THEN
+		RAISE '%', CASE fixture_id WHEN '' THEN 'fixture_id is empty' ELSE 'fixture_id has a colon in it' END
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = 'It is one segment of the keys of cached values.',
+				HINT = 'Name a game of wbcache.events whose game_id can be one.';
+	END IF;
 	SELECT coalesce(e.status, '') INTO state FROM wbcache.events e WHERE e.game_id = is_fixture_on.fixture_id;
 	IF state IS NULL THEN
 		RAISE 'fixture "%" does not exist', fixture_id
@@ -1146,7 +1151,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wbcache.is_fixture_on(text) IS
 'For warm_prop_categories() and warm_popular_props(): whether a game is to come or under way; a notice if it is not. The current role must be able to read wbcache.events.
-Errors: 55000 no table of events is bound, 42704 no such fixture.';
+Errors: 22023 the id is empty or has a colon in it, 55000 no table of events is bound, 42704 no such fixture.';
 
 CREATE FUNCTION wbcache.warm_prop_categories(fixture_id text) RETURNS integer
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -1175,7 +1180,7 @@ END $$;
 COMMENT ON FUNCTION wbcache.warm_prop_categories(text) IS
 'Has the categories of a game''s props in the cache, under the key props:categories:<fixture_id>: fetches them unless they are fresh, giving way to clients'' fetches. Waits at most wbcache.max_wait. Not open to PUBLIC; the role must be a reader of the endpoint, and able to read wbcache.events.
 Returns how many categories there are; 0, with a notice, for a game that is over or off.
-Errors: 55000 no table of events is bound, 42704 no such fixture, or no endpoint for the key, WB001 the fetch failed, or its value has another shape; and those of get().';
+Errors: 22023 the id is empty or has a colon in it, 55000 no table of events is bound, 42704 no such fixture, or no endpoint for the key, WB001 the fetch failed, or its value has another shape; and those of get().';
 
 CREATE FUNCTION wbcache.warm_popular_props(fixture_id text) RETURNS integer
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
