@@ -1317,7 +1317,7 @@ BEGIN
 	END IF;
 END $$;
 COMMENT ON FUNCTION wbcache.preset_optic_odds(name, regrole[]) IS
-'For a server with the API of OpticOdds v3, makes the endpoints props_categories, whose keys props:categories:{fixture_id} are fresh for 10 min, and props, whose keys props:{fixture_id}:{category}:{sportsbook} are fresh for 2 min, both with the tag game:{fixture_id}, and twice as long served at all; and the task warmer, every 5 minutes. What exists is left as it is, with a notice. The current role owns what is made. Not open to PUBLIC; the role also needs what create_endpoint() and schedule_task() need, and, for the task, to read wbcache.events and EXECUTE of warm_upcoming().
+'For a server with the API of OpticOdds v3, makes the endpoints props_categories, whose keys props:categories:{fixture_id} are fresh for 10 min, and props, whose keys props:{fixture_id}:{category}:{sportsbook} are fresh for 2 min, both with the tag game:{fixture_id}, and twice as long served at all; and the task warmer, every 5 minutes. What exists is left as it is, with a notice. The current role owns what is made. Not open to PUBLIC; the role must also be a member of pg_monitor, which may see what exists, and needs what create_endpoint() and schedule_task() need, and, for the task, to read wbcache.events and EXECUTE of warm_upcoming().
 server: a foreign server of the wrapper wbcache_http. readers: roles that may read the keys, besides the owner.
 Errors: those of create_endpoint() and schedule_task().';
 
