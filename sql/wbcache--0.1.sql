@@ -1910,7 +1910,7 @@ BEGIN ATOMIC
 			('sidebar_old', s.state = 'behind' AND NOT pg_is_in_recovery()
 				AND current_setting('wbcache.health_sidebar_age')::interval > '0'
 				AND (s.age > current_setting('wbcache.health_sidebar_age')::interval) IS NOT FALSE,
-				'wbcache.sidebar_data is behind the events, and was ' || coalesce(format('last refreshed %s ago', date_trunc('second', s.age)), 'never refreshed')),
+				'wbcache.sidebar_data is behind the events, and was ' || coalesce('last refreshed ' || date_trunc('second', s.age) || ' ago', 'never refreshed')),
 			('sidebar_slow', (SELECT l.alert_triggered FROM wbcache.sidebar_refresh_log l WHERE l.error IS NULL ORDER BY l.started DESC LIMIT 1),
 				format('the last refresh of wbcache.sidebar_data took %s ms', round(s.last_ms)))) r (code, applies, message)
 		WHERE r.applies AND to_regclass('wbcache.events') IS NOT NULL;

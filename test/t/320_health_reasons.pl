@@ -300,6 +300,8 @@ behaviour 'a sidebar that is behind for long' => sub {
 	$health->is_not_there('sidebar_old', 'at once');
 	$session->run(q{SET wbcache.health_sidebar_age = '1ms'});
 	$health->is_there('sidebar_old', 'warning', 'sidebar_data');
+	$session->run('DELETE FROM wbcache.sidebar_refresh_log');
+	like($health->row('sidebar_old'), qr/behind the events, and was never refreshed$/, 'as after a restore');
 	refresh_sidebar();
 	$health->is_gone('sidebar_old');
 	$session->run('RESET wbcache.health_sidebar_age');
