@@ -1704,10 +1704,10 @@ COMMENT ON TYPE wbcache.health_level IS
 CREATE TYPE wbcache.health_code AS ENUM (
 	'not_preloaded', 'not_served', 'fetcher_missing', 'loader_missing',
 	'breaker_open', 'breaker_half_open', 'server_paused', 'server_rate_limited',
-	'read_errors', 'hit_ratio_low', 'refresh_failures',
+	'read_errors', 'hit_ratio_low', 'refresh_failures', 'owner_gone',
 	'flights_full', 'many_waiters',
 	'memory_evicting', 'memory_refusing', 'table_tier_behind', 'registry_full', 'patterns_forgotten',
-	'invalidation_rate',
+	'invalidation_rate', 'triggers_missing',
 	'sidebar_missing', 'sidebar_not_populated', 'sidebar_refresh_failed', 'sidebar_old', 'sidebar_slow',
 	'task_failed', 'task_interrupted',
 	'warmer_degraded', 'warmer_not_run');
@@ -1825,7 +1825,12 @@ BEGIN ATOMIC
 			json_build_object('failures', w.refresh_failures, 'successes', w.refresh_successes, 'period_s', round(extract(epoch FROM w.period)))
 		FROM wbcache.stat_window w CROSS JOIN LATERAL (SELECT w.refresh_failures + w.refresh_successes) n (fetches)
 		WHERE n.fetches >= current_setting('wbcache.health_min_fetches')::bigint
-			AND 100 * w.refresh_failures > current_setting('wbcache.health_failure_percent')::integer * n.fetches;
+			AND 100 * w.refresh_failures > current_setting('wbcache.health_failure_percent')::integer * n.fetches
+	UNION ALL
+	SELECT 'owner_gone', CASE WHEN coalesce(e.server, e.loader) IS NULL THEN 'warning' ELSE 'degraded' END::wbcache.health_level, 'cache', e.name,
+			format('endpoint "%s" belongs to role %s, which was dropped', e.name, e.owner::oid),
+			json_build_object('owner', e.owner::oid, 'server', e.server, 'loader', e.loader)
+		FROM wbcache.endpoint e WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = e.owner);
 END;
 COMMENT ON FUNCTION wbcache.health_of_reads(wbcache.health_facts) IS 'the part "cache" of health_reasons';
 
@@ -1889,7 +1894,22 @@ BEGIN ATOMIC
 			format('%s patterns were invalidated within a minute, and %s are remembered: what is read less often is fetched again', sum(e.count), facts.max_patterns),
 			json_build_object('patterns', sum(e.count), 'remembered', facts.max_patterns)
 		FROM wbcache.invalidation_events e WHERE e.kind = 'pattern' AND e.at > clock_timestamp() - interval '1 minute'
-		HAVING sum(e.count) > facts.max_patterns;
+		HAVING sum(e.count) > facts.max_patterns
+	UNION ALL
+	SELECT 'triggers_missing', 'degraded', 'invalidation', t.relation::text,
+			format('changes of table %s do not invalidate all that wbcache.%s() says: %s', t.relation, t.bound_by,
+				concat_ws('; ', CASE WHEN t.triggers < t.made THEN format('%s of its %s triggers are there and ENABLE ALWAYS', t.triggers, t.made) END,
+					CASE WHEN t.no_view THEN 'the view wbcache.events is missing' END)),
+			json_build_object('triggers', t.triggers, 'made', t.made, 'view', NOT t.no_view)
+		FROM (
+			SELECT g.tgrelid::regclass AS relation, count(*) FILTER (WHERE g.tgenabled = 'A') AS triggers,
+				-- A partition has no copy of the one for TRUNCATE.
+				CASE WHEN bool_or(g.tgparentid = 0) THEN 3 ELSE 2 END AS made,
+				k.bound_by, k.bound_by = 'bind_events' AND to_regclass('wbcache.events') IS NULL AS no_view
+			FROM pg_trigger g JOIN (VALUES ('wbcache.events_changed()'::regprocedure, 'bind_events'),
+					('wbcache.odds_changed()'::regprocedure, 'watch_odds')) k (function, bound_by) ON k.function = g.tgfoid
+			GROUP BY g.tgrelid, k.bound_by) t
+		WHERE t.triggers < t.made OR t.no_view;
 END;
 COMMENT ON FUNCTION wbcache.health_of_invalidation(wbcache.health_facts) IS 'the part "invalidation" of health_reasons';
 
@@ -1926,7 +1946,12 @@ BEGIN ATOMIC
 			CASE t.last_result WHEN 'failed' THEN format('the last run of task "%s" has failed: %s', t.name, t.last_detail)
 				ELSE format('the last run of task "%s" was cut off', t.name) END,
 			json_build_object('failures', t.failures, 'last_start', t.last_start, 'last_end', t.last_end, 'next_start', t.next_start, 'driver', t.driver)
-		FROM wbcache.task t WHERE t.last_result IN ('failed', 'interrupted');
+		FROM wbcache.task t WHERE t.last_result IN ('failed', 'interrupted')
+	UNION ALL
+	SELECT 'owner_gone', 'warning', 'tasks', t.name,
+			format('task "%s" belongs to role %s, which was dropped', t.name, t.owner::oid),
+			json_build_object('owner', t.owner::oid, 'function', t.function)
+		FROM wbcache.task t WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = t.owner);
 END;
 COMMENT ON FUNCTION wbcache.health_of_tasks(wbcache.health_facts) IS 'the part "tasks" of health_reasons';
 
@@ -1970,7 +1995,7 @@ COMMENT ON VIEW wbcache.health_reasons IS 'what is wrong with the cache of this 
 COMMENT ON COLUMN wbcache.health_reasons.code IS 'what it is, as in RUNBOOK.md';
 COMMENT ON COLUMN wbcache.health_reasons.level IS 'warning or degraded';
 COMMENT ON COLUMN wbcache.health_reasons.part IS 'part of the cache: workers, servers, cache, coalescer, memory, invalidation, sidebar, tasks, warmer';
-COMMENT ON COLUMN wbcache.health_reasons.about IS 'name of the server, endpoint, task, database or view; NULL: none';
+COMMENT ON COLUMN wbcache.health_reasons.about IS 'name of the server, endpoint, task, database, table or view; NULL: none';
 COMMENT ON COLUMN wbcache.health_reasons.message IS 'what it is, in words';
 COMMENT ON COLUMN wbcache.health_reasons.figures IS 'and in numbers';
 
