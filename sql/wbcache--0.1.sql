@@ -3,6 +3,39 @@
 -- complain if the script is sourced in psql, rather than by CREATE EXTENSION
 \echo Use "CREATE EXTENSION wbcache" to load this file. \quit
 
+-- Functions of the schema are called with a superuser's rights. Who owns the schema could put better candidates for these
+-- calls into it, and may have done so already. pg_restore makes the schema before the extension, and gives it to the role
+-- that had made it.
+DO $$
+DECLARE
+  path text DEFAULT pg_catalog.current_setting('search_path'::text);
+  found record;
+BEGIN
+  -- From here on no name means anything of the schema.
+  PERFORM pg_catalog.set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+  SELECT r.rolname, d.object INTO found
+    FROM (SELECT nspowner, NULL, 0 FROM pg_namespace WHERE oid = 'wbcache'::regnamespace
+          UNION ALL
+          SELECT s.refobjid, pg_describe_object(o.classid, o.objid, 0), 1
+            FROM pg_depend o JOIN pg_shdepend s ON (s.classid, s.objid) = (o.classid, o.objid)
+            WHERE (o.refclassid, o.refobjid) = ('pg_namespace'::regclass, 'wbcache'::regnamespace)
+              AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o') d (owner, object, rank)
+      JOIN pg_roles r ON r.oid = d.owner
+    WHERE NOT r.rolsuper AND r.rolname <> current_user ORDER BY d.rank, d.object LIMIT 1;
+  IF found.object IS NULL AND found.rolname IS NOT NULL THEN
+    RAISE invalid_schema_definition USING MESSAGE = format('schema wbcache is owned by role "%s"', found.rolname),
+      DETAIL = 'Its owner could put functions into it that are called with a superuser''s rights.',
+      HINT = 'Look at what is in it, and drop it, or run ALTER SCHEMA wbcache OWNER TO CURRENT_USER.';
+  ELSIF found.object IS NOT NULL THEN
+    RAISE invalid_schema_definition
+      USING MESSAGE = format('schema wbcache has something of role "%s": %s', found.rolname, found.object),
+      DETAIL = 'It could be called with a superuser''s rights.',
+      HINT = 'Look at what it is, and drop it, or move it into another schema.';
+  END IF;
+  PERFORM set_config('search_path', path, true);
+END $$;
+
 GRANT USAGE ON SCHEMA wbcache TO PUBLIC;
 COMMENT ON SCHEMA wbcache IS 'stale-while-revalidate cache';
 
@@ -803,6 +836,10 @@ DECLARE
 	result json;
 BEGIN
 	IF state IN ('missing', 'not populated') THEN
+		IF to_regclass('wbcache.sidebar_now') IS NULL THEN
+			RAISE 'no table of events is bound'
+				USING ERRCODE = 'undefined_object', HINT = 'Call wbcache.bind_events() with it.';
+		END IF;
 		PERFORM wbcache.sidebar_fallback();
 	END IF;
 	BEGIN
@@ -832,7 +869,7 @@ END $$;
 COMMENT ON FUNCTION wbcache.load_sidebar(text[]) IS
 'Loader of the endpoint sidebar: sidebar_data where it is current, else the events.
 parts: sidebar, sport_id or all, league_id or all. Returns what get_sidebar() returns.
-Errors: 42P01 nothing is bound, 42501 not the owner of the events, 55P03 sidebar_data and the events are locked.';
+Errors: 42704 nothing is bound, 42501 not the owner of the events, 55P03 sidebar_data and the events are locked.';
 
 CREATE FUNCTION wbcache.get_sidebar(sport_id text DEFAULT NULL, league_id text DEFAULT NULL) RETURNS json
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED
@@ -1103,6 +1140,11 @@ BEGIN
 		RAISE 'no table of events is bound'
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call wbcache.bind_events() with it.';
 	END IF;
+	IF fixture_id = '' OR strpos(fixture_id, ':') > 0 THEN
+		RAISE '%', CASE fixture_id WHEN '' THEN 'fixture_id is empty' ELSE 'fixture_id has a colon in it' END
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = 'It is one segment of the keys of cached values.',
+				HINT = 'Name a game of wbcache.events whose game_id can be one.';
+	END IF;
 	SELECT coalesce(e.status, '') INTO state FROM wbcache.events e WHERE e.game_id = is_fixture_on.fixture_id;
 	IF state IS NULL THEN
 		RAISE 'fixture "%" does not exist', fixture_id
@@ -1115,7 +1157,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wbcache.is_fixture_on(text) IS
 'For warm_prop_categories() and warm_popular_props(): whether a game is to come or under way; a notice if it is not. The current role must be able to read wbcache.events.
-Errors: 55000 no table of events is bound, 42704 no such fixture.';
+Errors: 22023 the id is empty or has a colon in it, 55000 no table of events is bound, 42704 no such fixture.';
 
 CREATE FUNCTION wbcache.warm_prop_categories(fixture_id text) RETURNS integer
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -1144,7 +1186,7 @@ END $$;
 COMMENT ON FUNCTION wbcache.warm_prop_categories(text) IS
 'Has the categories of a game''s props in the cache, under the key props:categories:<fixture_id>: fetches them unless they are fresh, giving way to clients'' fetches. Waits at most wbcache.max_wait. Not open to PUBLIC; the role must be a reader of the endpoint, and able to read wbcache.events.
 Returns how many categories there are; 0, with a notice, for a game that is over or off.
-Errors: 55000 no table of events is bound, 42704 no such fixture, or no endpoint for the key, WB001 the fetch failed, or its value has another shape; and those of get().';
+Errors: 22023 the id is empty or has a colon in it, 55000 no table of events is bound, 42704 no such fixture, or no endpoint for the key, WB001 the fetch failed, or its value has another shape; and those of get().';
 
 CREATE FUNCTION wbcache.warm_popular_props(fixture_id text) RETURNS integer
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -1287,7 +1329,7 @@ BEGIN
 	END IF;
 END $$;
 COMMENT ON FUNCTION wbcache.preset_optic_odds(name, regrole[]) IS
-'For a server with the API of OpticOdds v3, makes the endpoints props_categories, whose keys props:categories:{fixture_id} are fresh for 10 min, and props, whose keys props:{fixture_id}:{category}:{sportsbook} are fresh for 2 min, both with the tag game:{fixture_id}, and twice as long served at all; and the task warmer, every 5 minutes. What exists is left as it is, with a notice. The current role owns what is made. Not open to PUBLIC; the role also needs what create_endpoint() and schedule_task() need, and, for the task, to read wbcache.events and EXECUTE of warm_upcoming().
+'For a server with the API of OpticOdds v3, makes the endpoints props_categories, whose keys props:categories:{fixture_id} are fresh for 10 min, and props, whose keys props:{fixture_id}:{category}:{sportsbook} are fresh for 2 min, both with the tag game:{fixture_id}, and twice as long served at all; and the task warmer, every 5 minutes. What exists is left as it is, with a notice. The current role owns what is made. Not open to PUBLIC; the role must also be a member of pg_monitor, which may see what exists, and needs what create_endpoint() and schedule_task() need, and, for the task, to read wbcache.events and EXECUTE of warm_upcoming().
 server: a foreign server of the wrapper wbcache_http. readers: roles that may read the keys, besides the owner.
 Errors: those of create_endpoint() and schedule_task().';
 
@@ -1674,10 +1716,10 @@ COMMENT ON TYPE wbcache.health_level IS
 CREATE TYPE wbcache.health_code AS ENUM (
 	'not_preloaded', 'not_served', 'fetcher_missing', 'loader_missing',
 	'breaker_open', 'breaker_half_open', 'server_paused', 'server_rate_limited',
-	'read_errors', 'hit_ratio_low', 'refresh_failures',
+	'read_errors', 'hit_ratio_low', 'refresh_failures', 'owner_gone',
 	'flights_full', 'many_waiters',
 	'memory_evicting', 'memory_refusing', 'table_tier_behind', 'registry_full', 'patterns_forgotten',
-	'invalidation_rate',
+	'invalidation_rate', 'triggers_missing',
 	'sidebar_missing', 'sidebar_not_populated', 'sidebar_refresh_failed', 'sidebar_old', 'sidebar_slow',
 	'task_failed', 'task_interrupted',
 	'warmer_degraded', 'warmer_not_run');
@@ -1795,7 +1837,12 @@ BEGIN ATOMIC
 			json_build_object('failures', w.refresh_failures, 'successes', w.refresh_successes, 'period_s', round(extract(epoch FROM w.period)))
 		FROM wbcache.stat_window w CROSS JOIN LATERAL (SELECT w.refresh_failures + w.refresh_successes) n (fetches)
 		WHERE n.fetches >= current_setting('wbcache.health_min_fetches')::bigint
-			AND 100 * w.refresh_failures > current_setting('wbcache.health_failure_percent')::integer * n.fetches;
+			AND 100 * w.refresh_failures > current_setting('wbcache.health_failure_percent')::integer * n.fetches
+	UNION ALL
+	SELECT 'owner_gone', CASE WHEN coalesce(e.server, e.loader) IS NULL THEN 'warning' ELSE 'degraded' END::wbcache.health_level, 'cache', e.name,
+			format('endpoint "%s" belongs to role %s, which was dropped', e.name, e.owner::oid),
+			json_build_object('owner', e.owner::oid, 'server', e.server, 'loader', e.loader)
+		FROM wbcache.endpoint e WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = e.owner);
 END;
 COMMENT ON FUNCTION wbcache.health_of_reads(wbcache.health_facts) IS 'the part "cache" of health_reasons';
 
@@ -1859,7 +1906,22 @@ BEGIN ATOMIC
 			format('%s patterns were invalidated within a minute, and %s are remembered: what is read less often is fetched again', sum(e.count), facts.max_patterns),
 			json_build_object('patterns', sum(e.count), 'remembered', facts.max_patterns)
 		FROM wbcache.invalidation_events e WHERE e.kind = 'pattern' AND e.at > clock_timestamp() - interval '1 minute'
-		HAVING sum(e.count) > facts.max_patterns;
+		HAVING sum(e.count) > facts.max_patterns
+	UNION ALL
+	SELECT 'triggers_missing', 'degraded', 'invalidation', t.relation::text,
+			format('changes of table %s do not invalidate all that wbcache.%s() says: %s', t.relation, t.bound_by,
+				concat_ws('; ', CASE WHEN t.triggers < t.made THEN format('%s of its %s triggers are there and ENABLE ALWAYS', t.triggers, t.made) END,
+					CASE WHEN t.no_view THEN 'the view wbcache.events is missing' END)),
+			json_build_object('triggers', t.triggers, 'made', t.made, 'view', NOT t.no_view)
+		FROM (
+			SELECT g.tgrelid::regclass AS relation, count(*) FILTER (WHERE g.tgenabled = 'A') AS triggers,
+				-- A partition has no copy of the one for TRUNCATE.
+				CASE WHEN bool_or(g.tgparentid = 0) THEN 3 ELSE 2 END AS made,
+				k.bound_by, k.bound_by = 'bind_events' AND to_regclass('wbcache.events') IS NULL AS no_view
+			FROM pg_trigger g JOIN (VALUES ('wbcache.events_changed()'::regprocedure, 'bind_events'),
+					('wbcache.odds_changed()'::regprocedure, 'watch_odds')) k (function, bound_by) ON k.function = g.tgfoid
+			GROUP BY g.tgrelid, k.bound_by) t
+		WHERE t.triggers < t.made OR t.no_view;
 END;
 COMMENT ON FUNCTION wbcache.health_of_invalidation(wbcache.health_facts) IS 'the part "invalidation" of health_reasons';
 
@@ -1880,7 +1942,7 @@ BEGIN ATOMIC
 			('sidebar_old', s.state = 'behind' AND NOT pg_is_in_recovery()
 				AND current_setting('wbcache.health_sidebar_age')::interval > '0'
 				AND (s.age > current_setting('wbcache.health_sidebar_age')::interval) IS NOT FALSE,
-				'wbcache.sidebar_data is behind the events, and was ' || coalesce(format('last refreshed %s ago', date_trunc('second', s.age)), 'never refreshed')),
+				'wbcache.sidebar_data is behind the events, and was ' || coalesce('last refreshed ' || date_trunc('second', s.age) || ' ago', 'never refreshed')),
 			('sidebar_slow', (SELECT l.alert_triggered FROM wbcache.sidebar_refresh_log l WHERE l.error IS NULL ORDER BY l.started DESC LIMIT 1),
 				format('the last refresh of wbcache.sidebar_data took %s ms', round(s.last_ms)))) r (code, applies, message)
 		WHERE r.applies AND to_regclass('wbcache.events') IS NOT NULL;
@@ -1896,7 +1958,12 @@ BEGIN ATOMIC
 			CASE t.last_result WHEN 'failed' THEN format('the last run of task "%s" has failed: %s', t.name, t.last_detail)
 				ELSE format('the last run of task "%s" was cut off', t.name) END,
 			json_build_object('failures', t.failures, 'last_start', t.last_start, 'last_end', t.last_end, 'next_start', t.next_start, 'driver', t.driver)
-		FROM wbcache.task t WHERE t.last_result IN ('failed', 'interrupted');
+		FROM wbcache.task t WHERE t.last_result IN ('failed', 'interrupted')
+	UNION ALL
+	SELECT 'owner_gone', 'warning', 'tasks', t.name,
+			format('task "%s" belongs to role %s, which was dropped', t.name, t.owner::oid),
+			json_build_object('owner', t.owner::oid, 'function', t.function)
+		FROM wbcache.task t WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = t.owner);
 END;
 COMMENT ON FUNCTION wbcache.health_of_tasks(wbcache.health_facts) IS 'the part "tasks" of health_reasons';
 
@@ -1940,7 +2007,7 @@ COMMENT ON VIEW wbcache.health_reasons IS 'what is wrong with the cache of this 
 COMMENT ON COLUMN wbcache.health_reasons.code IS 'what it is, as in RUNBOOK.md';
 COMMENT ON COLUMN wbcache.health_reasons.level IS 'warning or degraded';
 COMMENT ON COLUMN wbcache.health_reasons.part IS 'part of the cache: workers, servers, cache, coalescer, memory, invalidation, sidebar, tasks, warmer';
-COMMENT ON COLUMN wbcache.health_reasons.about IS 'name of the server, endpoint, task, database or view; NULL: none';
+COMMENT ON COLUMN wbcache.health_reasons.about IS 'name of the server, endpoint, task, database, table or view; NULL: none';
 COMMENT ON COLUMN wbcache.health_reasons.message IS 'what it is, in words';
 COMMENT ON COLUMN wbcache.health_reasons.figures IS 'and in numbers';
 
@@ -2184,3 +2251,27 @@ GRANT EXECUTE ON FUNCTION
 	TO pg_monitor;
 REVOKE ALL ON wbcache.health_reasons FROM PUBLIC;
 GRANT SELECT ON wbcache.health_reasons TO pg_monitor;
+
+/* ---------------------------------------------------------------------------
+ * What is open to all. Said explicitly, since ALTER DEFAULT PRIVILEGES may have
+ * taken from PUBLIC what it has otherwise.
+ * --------------------------------------------------------------------------- */
+
+GRANT EXECUTE ON FUNCTION
+	wbcache.wbcache_http_validator(text[], oid),
+	wbcache.get(text), wbcache.lookup(text), wbcache.get_many(text[]),
+	wbcache.get_with_swr(text, regprocedure, interval, interval),
+	wbcache.set(text, json, interval, interval, text[], bigint), wbcache.acquire(text, interval), wbcache.delete(text),
+	wbcache.invalidate(text, wbcache.invalidation_reason), wbcache.invalidate_own(text, wbcache.invalidation_reason),
+	wbcache.register_cache_key(text, text),
+	wbcache.classify_game_status(text), wbcache.differ("any"),
+	wbcache.sidebar_priority(bigint, timestamptz, integer, timestamptz), wbcache.sidebar_state(),
+	wbcache.sidebar_fallback(), wbcache.refresh_sidebar_data(), wbcache.load_sidebar(text[]),
+	wbcache.get_sidebar(text, text),
+	wbcache.calculate_priority(text, text, timestamptz, text), wbcache.get_upcoming_fixtures(double precision),
+	wbcache.top_categories(json, integer)
+	TO PUBLIC;
+GRANT USAGE ON TYPE
+	wbcache.cache_status, wbcache.invalidation_reason,
+	wbcache.health_level, wbcache.health_code, wbcache.health_reason, wbcache.health_facts
+	TO PUBLIC;

@@ -16,13 +16,19 @@
  * context, and evaluate nothing of the user's.  What the sidebar shows at first
  * is evaluated by REFRESH, as the table's owner.
  *
- * Each function first locks the table as CREATE TRIGGER does, against its
- * being changed between the checks and the statements.
+ * While a table is bound, its owner may execute the trigger function: PostgreSQL
+ * asks for that when it copies a trigger to a new partition.  So he may put it on
+ * other tables of his, where TRUNCATE invalidates everything, and rows any game.
+ * With the one that is bound he can do the same.
+ *
+ * Each function first locks the owner's table as CREATE TRIGGER does, against
+ * its being changed between the checks and the statements.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -31,6 +37,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -103,19 +110,39 @@ check_kind(Relation relation)
 				 errhint("Name a table that other sessions can see.")));
 }
 
+/* Throws unless the table is there, and the current role's. */
+static void
+check_owner(Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	Form_pg_class form;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", oid),
+				 errhint("Name a table of this database.")));
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	if (!wbc_compat_owns_relation(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(form->relkind),
+					   NameStr(form->relname));
+	ReleaseSysCache(tuple);
+}
+
 /*
  * Locks the table for the rest of the transaction.  Throws unless it is the
- * current role's to bind.
+ * current role's to bind.  Asks for the lock only if it is: others' writers
+ * would queue behind it.  While it waits, the table may go or change hands.
  */
 static void
 open_table(Oid oid, Table *table)
 {
-	Relation	relation = relation_open(oid, ShareRowExclusiveLock);
+	Relation	relation;
 
-	if (!wbc_compat_owns_relation(oid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(relation->rd_rel->relkind),
-					   RelationGetRelationName(relation));
+	check_owner(oid);
+	LockRelationOid(oid, ShareRowExclusiveLock);
+	check_owner(oid);
+	relation = relation_open(oid, NoLock);
 	check_kind(relation);
 	table->oid = oid;
 	table->owner = relation->rd_rel->relowner;
@@ -312,6 +339,28 @@ drop_triggers(const Kind *kind, const Table *table)
 	}
 }
 
+/* Lets the owner add partitions. */
+static void
+grant_function(const Kind *kind, const Table *table)
+{
+	if (!superuser_arg(table->owner))
+		run("GRANT EXECUTE ON FUNCTION wbcache.%s() TO %s", kind->function,
+			quote_identifier(GetUserNameFromId(table->owner, false)));
+}
+
+/* Unless he has bound another table. */
+static void
+revoke_function(const Kind *kind, const Table *table)
+{
+	if (ask(psprintf("SELECT 1 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+					 " WHERE t.tgfoid = 'wbcache.%s()'::regprocedure"
+					 " AND t.tgparentid = 0 AND t.tgrelid <> %u"
+					 " AND c.relowner = %u LIMIT 1",
+					 kind->function, table->oid, table->owner)) == NULL)
+		run("REVOKE EXECUTE ON FUNCTION wbcache.%s() FROM %s", kind->function,
+			quote_identifier(GetUserNameFromId(table->owner, false)));
+}
+
 static void
 create_trigger(const Kind *kind, const Table *table, const char *suffix,
 			   const char *when, const char *arguments)
@@ -352,6 +401,7 @@ create_triggers(const Kind *kind, const Table *table, int n, char **columns,
 				   arguments);
 	create_trigger(kind, table, "_truncate",
 				   psprintf("TRUNCATE ON %s", table->name), arguments);
+	grant_function(kind, table);
 }
 
 static void
@@ -493,6 +543,7 @@ wbcache_unbind_events(PG_FUNCTION_ARGS)
 	run("SELECT wbcache.drop_sidebar()");
 	run("DROP VIEW IF EXISTS wbcache.events");
 	drop_triggers(&events, &table);
+	revoke_function(&events, &table);
 	end_statements(&rights);
 	PG_RETURN_VOID();
 }
@@ -564,6 +615,7 @@ wbcache_unwatch_odds(PG_FUNCTION_ARGS)
 	begin_statements(&rights);
 	check_bound(&odds, &table);
 	drop_triggers(&odds, &table);
+	revoke_function(&odds, &table);
 	end_statements(&rights);
 	PG_RETURN_VOID();
 }

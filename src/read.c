@@ -63,6 +63,14 @@ wbcache_get(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(read.value);
 }
 
+/* Who gets no sidebar doesn't need an endpoint of his own. */
+static void
+hint_to_bind(void *arg)
+{
+	if (geterrcode() == ERRCODE_UNDEFINED_OBJECT)
+		errhint("Call wbcache.bind_events() with the table of events.");
+}
+
 /*
  * get_sidebar(sport_id, league_id).  Not strict: either may be NULL.
  */
@@ -71,9 +79,15 @@ wbcache_get_sidebar(PG_FUNCTION_ARGS)
 {
 	const text *sport = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
 	const text *league = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
+	const text *key = wbc_sidebar_key(sport, league);
+	ErrorContextCallback context = {.callback = hint_to_bind, .previous = error_context_stack};
 	WbcRead		read;
 
-	read_one(&read, wbc_sidebar_key(sport, league));
+	wbc_swr_prepare();
+	error_context_stack = &context;
+	wbc_swr_begin(&read, key, GetCurrentTimestamp());
+	error_context_stack = context.previous;
+	finish_one(&read);
 	if (read.value == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(read.value);

@@ -23,6 +23,11 @@ SELECT identity AS object, string_agg(privilege_type, ', ' ORDER BY privilege_ty
       WHERE (classid, oid) = ('pg_foreign_data_wrapper'::regclass, objid)) a (acl), aclexplode(acl)
   WHERE grantee = 0 GROUP BY identity ORDER BY identity COLLATE "C";
 
+-- What has no privileges of its own, so that ALTER DEFAULT PRIVILEGES decides about it: nothing.
+SELECT oid::regprocedure::text AS object FROM member JOIN pg_proc ON classid = 'pg_proc'::regclass AND objid = oid WHERE proacl IS NULL
+UNION ALL
+SELECT oid::regtype::text FROM member JOIN pg_type ON classid = 'pg_type'::regclass AND objid = oid WHERE typacl IS NULL;
+
 -- Classes of objects: one that is new here needs a line in the queries of this file.
 SELECT DISTINCT type FROM member, pg_identify_object(classid, objid, 0) ORDER BY type;
 

@@ -237,6 +237,18 @@ SELECT triggered_by FROM wbcache.sidebar_refresh_log ORDER BY started DESC LIMIT
 SELECT wbcache.unbind_events('side.event');
 SELECT count(*) FROM wbcache.task WHERE name = 'sidebar_refresh';
 
+-- Its table is dropped: the endpoint and the task stay behind, and can be dropped.
+SELECT wbcache.bind_events('side.event', 'id', 'sport', 'league', 'status', 'starts');
+\set VERBOSITY default
+SET client_min_messages = warning;
+DROP TABLE side.event CASCADE;
+SELECT wbcache.get_sidebar();
+\set VERBOSITY sqlstate
+SELECT wbcache.get_sidebar();
+SELECT wbcache.drop_endpoint('sidebar'), wbcache.unschedule_task('sidebar_refresh');
+SELECT wbcache.get_sidebar();
+\set VERBOSITY terse
+
 SET client_min_messages = warning;
 DROP SCHEMA side CASCADE;
 DELETE FROM wbcache.sidebar_refresh_log;

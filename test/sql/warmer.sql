@@ -81,6 +81,13 @@ SELECT count(*), count(DISTINCT fixture_id), min(result) FROM wbcache.warm_log;
 SELECT wbcache.warm_prop_categories('soon'), wbcache.warm_popular_props('soon');
 SELECT wbcache.warm_prop_categories('over'), wbcache.warm_popular_props('off');
 SELECT wbcache.warm_prop_categories('nope');
+-- ids that can't be a segment of a key
+INSERT INTO warmer_event VALUES ('a:b', 'chess', 'x', 'live', now()), ('', 'chess', 'x', 'live', now());
+SELECT wbcache.warm_prop_categories('a:b');
+SELECT wbcache.warm_prop_categories('');
+SELECT wbcache.warm_popular_props('a:b');
+SELECT wbcache.warm_popular_props('');
+DELETE FROM warmer_event WHERE id IN ('a:b', '');
 SELECT wbcache.warm_prop_categories(NULL), wbcache.warm_popular_props(NULL);
 SELECT * FROM wbcache.warm_keys('x', '{}');
 SELECT wbcache.warm_keys('x', '{no such key}');
@@ -109,6 +116,12 @@ GRANT EXECUTE ON FUNCTION wbcache.warm_keys, wbcache.is_fixture_on, wbcache.warm
 GRANT SELECT ON wbcache.events TO warmer_user;
 SET ROLE warmer_user;
 SELECT wbcache.warm_prop_categories('soon');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION wbcache.preset_optic_odds, wbcache.create_endpoint, wbcache.schedule_task TO warmer_user;
+GRANT USAGE ON FOREIGN SERVER test_upstream TO warmer_user;
+GRANT pg_monitor TO warmer_user;
+SET ROLE warmer_user;
+SELECT wbcache.preset_optic_odds('test_upstream');
 RESET ROLE;
 
 SELECT wbcache.unschedule_task('warmer');

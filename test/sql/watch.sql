@@ -41,6 +41,7 @@ SELECT wbcache.watch_odds('sports.odds', 'event', 'price', 'NaN');
 SELECT wbcache.watch_odds('sports.odds', 'event', 'price', by => 'weight');
 SELECT wbcache.watch_odds('sports.odds', 'event', 'price', by => NULL);
 SELECT wbcache.watch_odds('sports.odds', NULL, 'price');
+SELECT wbcache.watch_odds(0, 'event', 'price');
 SELECT wbcache.unbind_events('sports.event');
 SELECT wbcache.unwatch_odds('sports.odds');
 CREATE TRIGGER mine AFTER INSERT ON sports.event FOR EACH ROW EXECUTE FUNCTION wbcache.events_changed('game_id');
@@ -233,6 +234,32 @@ SELECT wbcache.differ(1, 1::bigint);
 SELECT wbcache.drop_endpoint(name) FROM wbcache.endpoint WHERE name LIKE 'w\_%' ORDER BY name;
 \set VERBOSITY terse
 SELECT wbcache.unbind_events('sports.parted');
+
+-- An owner who is no superuser adds partitions to what is bound, and may no more when nothing of his is.
+CREATE VIEW sports.may AS SELECT has_function_privilege('regress_watch_owner', 'wbcache.events_changed()', 'EXECUTE') AS events,
+  has_function_privilege('regress_watch_owner', 'wbcache.odds_changed()', 'EXECUTE') AS odds;
+SELECT * FROM sports.may;
+SET ROLE regress_watch_owner;
+CREATE TABLE sports.own (id int, sport text, league text, status text, starts timestamptz, price numeric) PARTITION BY LIST (sport);
+CREATE TABLE sports.own2 (event int, price numeric);
+SELECT wbcache.bind_events('sports.own', 'id', 'sport', 'league', 'status', 'starts');
+SELECT wbcache.watch_odds('sports.own', 'id', 'price');
+SELECT wbcache.watch_odds('sports.own2', 'event', 'price');
+CREATE TABLE sports.own_soccer PARTITION OF sports.own FOR VALUES IN ('soccer');
+CREATE TABLE sports.own_nfl (LIKE sports.own);
+ALTER TABLE sports.own ATTACH PARTITION sports.own_nfl FOR VALUES IN ('nfl');
+RESET ROLE;
+SELECT tgrelid::regclass, count(*), bool_and(tgenabled = 'A') AS always FROM pg_trigger
+  WHERE tgname LIKE 'wbcache%' AND tgrelid::regclass::text LIKE 'sports.own\_%' GROUP BY 1 ORDER BY 1;
+SET ROLE regress_watch_owner;
+SELECT wbcache.unwatch_odds('sports.own');
+SELECT wbcache.unbind_events('sports.own');
+RESET ROLE;
+SELECT * FROM sports.may;
+SET ROLE regress_watch_owner;
+SELECT wbcache.unwatch_odds('sports.own2');
+RESET ROLE;
+SELECT * FROM sports.may;
 SET client_min_messages = warning;
 DROP SCHEMA sports CASCADE;
 DROP OWNED BY regress_watch_owner;

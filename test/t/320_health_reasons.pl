@@ -209,6 +209,34 @@ behaviour 'fetches that fail' => sub {
 	$health->is_gone('refresh_failures');
 };
 
+behaviour 'endpoints and tasks whose owner was dropped' => sub {
+	$session->run(<<'END');
+CREATE ROLE leaver LOGIN;
+CREATE FUNCTION test.nothing() RETURNS void LANGUAGE sql AS '';
+GRANT USAGE ON SCHEMA test TO leaver;
+GRANT USAGE ON FOREIGN SERVER api TO leaver;
+SELECT wbcache.create_endpoint('left', 'left:{x}', 'api', '/echo/left/{x}');
+SELECT wbcache.alter_endpoint('left', owner => 'leaver');
+SELECT wbcache.create_endpoint('left_set', 'left_set:{x}');
+SELECT wbcache.alter_endpoint('left_set', owner => 'leaver');
+GRANT EXECUTE ON FUNCTION wbcache.schedule_task TO leaver;
+SET ROLE leaver;
+SELECT wbcache.schedule_task('leftover', '1 h', 'test.nothing()');
+RESET ROLE;
+SELECT 1;
+END
+	ok(await_value($session, q{SELECT last_result FROM wbcache.task WHERE name = 'leftover'}, 'succeeded'), 'its task has run');
+	$health->is_not_there('owner_gone', 'before');
+	$session->run('DROP OWNED BY leaver; DROP ROLE leaver');
+	$health->is_there('owner_gone', 'degraded', 'left');
+	is($session->value(q{SELECT string_agg(concat_ws(' ', about, level, part), ', ' ORDER BY about)
+		FROM wbcache.health_reasons WHERE code = 'owner_gone'}),
+		'left degraded cache, left_set warning cache, leftover warning tasks', 'all of them');
+	$session->run(q{SELECT wbcache.alter_endpoint('left_set', owner => current_user::regrole), wbcache.drop_endpoint('left'), wbcache.unschedule_task('leftover')});
+	$health->is_gone('owner_gone');
+	$session->run(q{SELECT wbcache.drop_endpoint('left_set')});
+};
+
 # ---------------------------------------------------------------------------
 # Coalescer
 # ---------------------------------------------------------------------------
@@ -300,6 +328,8 @@ behaviour 'a sidebar that is behind for long' => sub {
 	$health->is_not_there('sidebar_old', 'at once');
 	$session->run(q{SET wbcache.health_sidebar_age = '1ms'});
 	$health->is_there('sidebar_old', 'warning', 'sidebar_data');
+	$session->run('DELETE FROM wbcache.sidebar_refresh_log');
+	like($health->row('sidebar_old'), qr/behind the events, and was never refreshed$/, 'as after a restore');
 	refresh_sidebar();
 	$health->is_gone('sidebar_old');
 	$session->run('RESET wbcache.health_sidebar_age');
@@ -392,6 +422,33 @@ behaviour 'a warmer that has errors, and one that does not run' => sub {
 # ---------------------------------------------------------------------------
 # Invalidation: both rates are those of a minute
 # ---------------------------------------------------------------------------
+
+behaviour 'tables that lack some of their triggers' => sub {
+	my $why = q{SELECT string_agg(about || ': ' || substring(message from 'says: (.*)'), ', ' ORDER BY about)
+		FROM wbcache.health_reasons WHERE code = 'triggers_missing'};
+
+	$session->run(<<'END');
+CREATE TABLE odds (game int, price int) PARTITION BY LIST (game);
+CREATE TABLE odds_1 PARTITION OF odds FOR VALUES IN (1);
+SELECT wbcache.watch_odds('odds', 'game', 'price');
+END
+	$health->is_not_there('triggers_missing', 'all are there');
+	$session->run('ALTER TABLE event DROP COLUMN status CASCADE');
+	$health->is_there('triggers_missing', 'degraded', 'public.event');
+	$session->run(q{ALTER TABLE event ADD COLUMN status text; SELECT wbcache.bind_events('event', 'id', 'sport', 'league', 'status', 'starts')});
+	$health->is_gone('triggers_missing');
+	$session->run('DROP VIEW wbcache.events CASCADE');
+	is($session->value($why), 'public.event: the view wbcache.events is missing', 'only the view is missing');
+	$session->run(q{SELECT wbcache.unbind_events('event')});
+	$health->is_gone('triggers_missing');
+
+	$session->run('ALTER TABLE odds DISABLE TRIGGER wbcache_odds_truncate');
+	is($session->value($why), 'public.odds: 2 of its 3 triggers are there and ENABLE ALWAYS', 'one is disabled');
+	$session->run('ALTER TABLE odds ENABLE ALWAYS TRIGGER wbcache_odds_truncate; ALTER TABLE odds_1 ENABLE TRIGGER wbcache_odds_update');
+	is($session->value($why), 'public.odds_1: 1 of its 2 triggers are there and ENABLE ALWAYS', 'one of a partition does not fire on a subscriber');
+	$session->run('DROP TABLE odds');
+	is($session->value($why), '', 'all is well');
+};
 
 behaviour 'many invalidations, and many patterns' => sub {
 	$session->run(q{DO $$ BEGIN FOR i IN 1 .. 257 LOOP PERFORM wbcache.invalidate_pattern('page:x' || i); COMMIT; END LOOP; END $$});
