@@ -2264,7 +2264,7 @@ GRANT EXECUTE ON FUNCTION
 	wbcache.set(text, json, interval, interval, text[], bigint), wbcache.acquire(text, interval), wbcache.delete(text),
 	wbcache.invalidate(text, wbcache.invalidation_reason), wbcache.invalidate_own(text, wbcache.invalidation_reason),
 	wbcache.register_cache_key(text, text),
-	wbcache.classify_game_status(text), wbcache.differ("any"),
+	wbcache.classify_game_status(text), wbcache.is_status_off(text), wbcache.differ("any"),
 	wbcache.sidebar_priority(bigint, timestamptz, integer, timestamptz), wbcache.sidebar_state(),
 	wbcache.sidebar_fallback(), wbcache.refresh_sidebar_data(), wbcache.load_sidebar(text[]),
 	wbcache.get_sidebar(text, text),

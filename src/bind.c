@@ -325,18 +325,19 @@ bound_table(const Kind *kind, const Table *table, bool other)
 						kind->function, other ? "<>" : "=", table->oid));
 }
 
+/* Whatever they are called by now. */
 static void
 drop_triggers(const Kind *kind, const Table *table)
 {
-	static const char *const suffixes[] = {"", "_update", "_truncate"};
+	char	   *drops =
+		ask(psprintf("SELECT string_agg(format('DROP TRIGGER %%I ON %%s',"
+					 " tgname, tgrelid::regclass), '; ') FROM pg_trigger"
+					 " WHERE tgfoid = 'wbcache.%s()'::regprocedure"
+					 " AND tgparentid = 0 AND tgrelid = %u",
+					 kind->function, table->oid));
 
-	for (int i = 0; i < lengthof(suffixes); i++)
-	{
-		char	   *name = psprintf("%s%s", kind->trigger, suffixes[i]);
-
-		if (OidIsValid(get_trigger_oid(table->oid, name, true)))
-			run("DROP TRIGGER %s ON %s", name, table->name);
-	}
+	if (drops != NULL)
+		run("%s", drops);
 }
 
 /* Lets the owner add partitions. */

@@ -193,11 +193,12 @@ CREATE VIEW sports.of_events AS SELECT * FROM wbcache.events;
 SELECT wbcache.unbind_events('sports.event');
 DROP VIEW sports.of_events;
 SELECT wbcache.unbind_events('sports.event');
+ALTER TRIGGER wbcache_odds_update ON sports.odds RENAME TO of_other_name;
 SELECT wbcache.unwatch_odds('sports.odds');
 SELECT sports.change($$SELECT wbcache.watch_odds('sports.odds', 'event', 'price')$$);
 SELECT sports.change($$SELECT wbcache.unwatch_odds('sports.odds')$$);
 SELECT sports.change($$UPDATE sports.event SET state = 'live'$$) IS NULL AS unbound, sports.change($$INSERT INTO sports.odds VALUES (6, 1)$$) IS NULL AS unwatched;
-SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'wbcache%' AND tgrelid IN ('sports.event'::regclass, 'sports.odds'::regclass);
+SELECT count(*) FROM pg_trigger WHERE tgfoid IN ('wbcache.events_changed'::regproc, 'wbcache.odds_changed'::regproc) AND tgrelid IN ('sports.event'::regclass, 'sports.odds'::regclass);
 SELECT to_regclass('wbcache.events');
 
 -- Partitions: those there are and those to come, with columns in another order.

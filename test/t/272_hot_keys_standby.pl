@@ -23,7 +23,7 @@ behaviour 'a standby in recovery' => sub {
 	ok(await_value($session, 'SELECT count(*) FROM wbcache.hot_key', 30), 'noted on the primary');
 	$node->wait_for_catchup($standby);
 	my $there = session($standby, 'postgres');
-	is($there->value('SELECT hot_keys, state, noted_at IS NULL FROM wbcache.stat_warmup'), '30|waiting|t', 'it has the rows, and does nothing');
+	ok(await_value($there, 'SELECT hot_keys, state, noted_at IS NULL FROM wbcache.stat_warmup', '30|waiting|t'), 'it has the rows, and does nothing');
 	is($there->ask('echo:1')->{value}{n}, 2, 'it fetches for clients');
 	ok(await_value($there, q{SELECT count(*) FROM wbcache.stat_worker WHERE kind = 'loader' AND database = 'postgres' AND state = 'running'}, 2),
 		'it has loaders');
