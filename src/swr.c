@@ -284,7 +284,8 @@ copy_value(WbcRead *read, const WbcEntry *entry)
 
 	if (copy == NULL)
 		return false;
-	wbc_swr_keep_memory(entry->value_len);
+	if (unlikely(entry->value_len >= KEPT_LEAST))
+		wbc_swr_keep_memory(entry->value_len);
 	SET_VARSIZE(copy, entry->value_len + VARHDRSZ);
 	memcpy(VARDATA(copy), wbc_entry_value(entry), entry->value_len);
 	read->value = copy;
