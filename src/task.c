@@ -339,12 +339,11 @@ wbc_task_mark_due(const char *name, TimestampTz at)
 
 /*
  * Has a task run before its time, unless it runs now, its last run has failed, or
- * somebody is about to change it.  What is due before "soon" is left as it is: it
- * may have been claimed.  Returns whether a run will begin once this transaction
- * has committed.
+ * somebody is about to change it.  Returns whether a run will begin once this
+ * transaction has committed.
  */
 bool
-wbc_task_hurry(const char *name, TimestampTz now, TimestampTz soon)
+wbc_task_hurry(const char *name, TimestampTz now)
 {
 	WbcTask		task;
 	TimestampTz at;
@@ -355,7 +354,7 @@ wbc_task_hurry(const char *name, TimestampTz now, TimestampTz soon)
 		!task.by_worker || task.running || task.failures > 0)
 		return false;
 	at = Max(now, task.last_start + HURRY_INTERVAL);
-	if (task.next_start > soon && at < task.next_start)
+	if (at < task.next_start)
 		wbc_task_mark_due(name, at);
 	return true;
 }

@@ -66,7 +66,7 @@ extern bool wbc_task_try_place(void);
 
 extern bool wbc_task_mark_started(const WbcTaskOrder *order, TimestampTz now);
 extern void wbc_task_mark_due(const char *name, TimestampTz at);
-extern bool wbc_task_hurry(const char *name, TimestampTz now, TimestampTz soon);
+extern bool wbc_task_hurry(const char *name, TimestampTz now);
 extern void wbc_task_mark_ended(const char *name, WbcTaskResult result,
 								const char *detail, TimestampTz now);
 

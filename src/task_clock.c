@@ -187,8 +187,7 @@ hurry_warmer(Look *look)
 {
 	uint32		wanted = wbc_warmer_state_wanted();
 
-	if (wanted > 0 &&
-		wbc_task_hurry(WBC_WARMER_TASK, look->now, look->now + START_AGAIN))
+	if (wanted > 0 && wbc_task_hurry(WBC_WARMER_TASK, look->now))
 		look->promised = wanted;
 }
 

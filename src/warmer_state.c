@@ -199,7 +199,7 @@ wbc_warmer_state_want(void)
 
 /*
  * How often a run was wanted since the last one began; 0 too while one is under
- * way, whose end is to be waited for.
+ * way, whose end is to be waited for, or promised and about to begin.
  */
 uint32
 wbc_warmer_state_wanted(void)
@@ -209,7 +209,7 @@ wbc_warmer_state_wanted(void)
 
 	LWLockAcquire(lock, LW_SHARED);
 	page = find_page();
-	wanted = page == NULL || page->pid != 0 ? 0 : page->wanted;
+	wanted = page == NULL || page->pid != 0 || page->early ? 0 : page->wanted;
 	LWLockRelease(lock);
 	return wanted;
 }
