@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "server.h"
 #include "statement.h"
+#include "ttl.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -162,19 +163,10 @@ set_default(WbcEndpointRow *row, WbcEndpointColumn column, Datum value)
 	row->null[column] = false;
 }
 
-static Datum
-make_interval_datum(int64 time)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = time;
-	return IntervalPGetDatum(interval);
-}
-
 static void
 set_defaults(WbcEndpointRow *row)
 {
-	set_default(row, WBC_ENDPOINT_SOFT_TTL, make_interval_datum(USECS_PER_MINUTE));
+	set_default(row, WBC_ENDPOINT_SOFT_TTL, wbc_ttl_as_interval(USECS_PER_MINUTE));
 	set_default(row, WBC_ENDPOINT_HARD_TTL,
 				DirectFunctionCall2(interval_mul,
 									row->value[WBC_ENDPOINT_SOFT_TTL],
@@ -182,8 +174,8 @@ set_defaults(WbcEndpointRow *row)
 	set_default(row, WBC_ENDPOINT_MAX_STALE,
 				DirectFunctionCall2(interval_larger,
 									row->value[WBC_ENDPOINT_HARD_TTL],
-									make_interval_datum(24 * USECS_PER_HOUR)));
-	set_default(row, WBC_ENDPOINT_ERROR_TTL, make_interval_datum(USECS_PER_SEC));
+									wbc_ttl_as_interval(24 * USECS_PER_HOUR)));
+	set_default(row, WBC_ENDPOINT_ERROR_TTL, wbc_ttl_as_interval(USECS_PER_SEC));
 	set_default(row, WBC_ENDPOINT_TAGS,
 				PointerGetDatum(construct_empty_array(TEXTOID)));
 	set_default(row, WBC_ENDPOINT_ON_INVALIDATE, CStringGetTextDatum("remove"));
@@ -193,9 +185,9 @@ set_defaults(WbcEndpointRow *row)
 				PointerGetDatum(construct_empty_array(REGROLEOID)));
 	set_default(row, WBC_ENDPOINT_NULL_IS_VALUE, BoolGetDatum(false));
 	set_default(row, WBC_ENDPOINT_STATEMENT_TIMEOUT,
-				make_interval_datum(30 * USECS_PER_SEC));
+				wbc_ttl_as_interval(30 * USECS_PER_SEC));
 	set_default(row, WBC_ENDPOINT_LOCK_TIMEOUT,
-				make_interval_datum(5 * USECS_PER_SEC));
+				wbc_ttl_as_interval(5 * USECS_PER_SEC));
 }
 
 /* ----------------------------------------------------------------

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "registry.h"
 #include "shmem.h"
+#include "ttl.h"
 #include "utils/timestamp.h"
 #include "window.h"
 
@@ -97,15 +98,6 @@ wbc_health_tick(TimestampTz now)
 	LWLockRelease(lock);
 }
 
-static Datum
-interval_datum(int64 microseconds)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = microseconds;
-	return IntervalPGetDatum(interval);
-}
-
 /*
  * health_facts() returns the columns of the type health_facts; no row where the
  * library was not preloaded.
@@ -130,7 +122,7 @@ wbcache_health_facts(PG_FUNCTION_ARGS)
 	LWLockRelease(lock);
 
 	values[0] = BoolGetDatum(wbc_guc_lists_database(get_database_name(MyDatabaseId)));
-	values[1] = interval_datum(period);
+	values[1] = wbc_ttl_as_interval(period);
 	values[2] = Int64GetDatum((int64) growth[STORES]);
 	values[3] = Int64GetDatum((int64) growth[EVICTIONS]);
 	values[4] = Int64GetDatum((int64) growth[REFUSED]);

@@ -145,15 +145,6 @@ status_datum(WbcStatus status, TupleDesc desc, int column)
 							   ObjectIdGetDatum(TupleDescAttr(desc, column)->atttypid));
 }
 
-static Datum
-interval_datum(int64 microseconds)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = microseconds;
-	return IntervalPGetDatum(interval);
-}
-
 static char *
 describe(const WbcRead *read)
 {
@@ -203,8 +194,8 @@ wbcache_lookup(PG_FUNCTION_ARGS)
 	if (read.value != NULL)
 	{
 		values[0] = PointerGetDatum(read.value);
-		values[2] = interval_datum(read.age);
-		values[3] = interval_datum(read.ttl);
+		values[2] = wbc_ttl_as_interval(read.age);
+		values[3] = wbc_ttl_as_interval(read.ttl);
 	}
 	values[1] = status_datum(read.status, desc, 1);
 	values[4] = CStringGetTextDatum(describe(&read));

@@ -22,6 +22,7 @@
 #include "metrics.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "ttl.h"
 #include "upstream.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -118,10 +119,7 @@ add_counts(Row *row, const WbcEndpointCounts *counts)
 static void
 add_interval(Row *row, int64 microseconds)
 {
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = microseconds;
-	add(row, IntervalPGetDatum(interval));
+	add(row, wbc_ttl_as_interval(microseconds));
 }
 
 static void

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ttl.c
- *	  Times to live, from intervals to microseconds.
+ *	  Times to live, from intervals to microseconds, and back.
  *
  * Layer 1.
  *
@@ -59,6 +59,18 @@ wbc_ttl_hard(const Interval *interval)
 {
 	return wbc_ttl_from_interval(interval, "hard_ttl", 1, WBC_TTL_MAX,
 								 "Give a time that is not below soft_ttl, and up to 100 years, such as '10 min'.");
+}
+
+/*
+ * A new interval of so many microseconds.
+ */
+Datum
+wbc_ttl_as_interval(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
 }
 
 /*

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ttl.h
- *	  Times to live, from intervals to microseconds.
+ *	  Times to live, from intervals to microseconds, and back.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,7 @@ extern int64 wbc_ttl_from_interval(const Interval *interval, const char *what,
 								   int64 min, int64 max, const char *hint);
 extern int64 wbc_ttl_soft(const Interval *interval);
 extern int64 wbc_ttl_hard(const Interval *interval);
+extern Datum wbc_ttl_as_interval(int64 microseconds);
 extern void wbc_ttl_check_order(int64 soft_ttl, int64 hard_ttl);
 
 #endif							/* WBC_TTL_H */
