@@ -9,15 +9,16 @@
  * and starts a flight in advance then (flight.c).  So readers of these keys meet
  * neither a stale value nor, for long, an invalidated one, as long as the
  * upstream is well.  The list survives nothing: the next run of the warmer makes
- * it anew.  Keys of a game go off the list when a transaction commits that has
- * ended it.
+ * it anew.  When a transaction commits that has changed a game, its keys are
+ * looked at; when it has ended it, they go off the list.
  *
  * What other keys the warmer puts on the list may follow from a value: if that is
  * another one when it is looked at, the warmer is wanted before its time.
  *
  * When a value is due: so much before its soft expiry that the fetch, which took
  * its time the last time too, has ended by then; one that was invalidated, at
- * once, but no sooner than a quarter of its TTL after its fetch began.
+ * once, but no sooner than a quarter of its TTL after its fetch began, unless its
+ * game has changed.
  *
  * One lock guards the list; nothing else is locked under it.  The fetcher copies
  * a key, and lets go of the lock before it looks for the value.
@@ -60,6 +61,7 @@ typedef struct Item
 	uint64		group;			/* what it belongs to: see wbc_ahead_keep() */
 	int			priority;
 	int			tries;			/* flights since the value last changed */
+	bool		is_urgent;		/* what it belongs to has changed */
 	TimestampTz until;
 	TimestampTz due;			/* 0: not looked at yet */
 	TimestampTz not_before;		/* no flight is started before */
@@ -71,7 +73,7 @@ typedef struct Item
 
 typedef struct List
 {
-	uint64		changes;		/* keys that were added */
+	uint64		changes;		/* keys that were added, or have become urgent */
 	int			n;				/* items that may be in use: those below it */
 	Item		items[WBC_AHEAD_MAX];
 } List;
@@ -175,6 +177,7 @@ wbc_ahead_add(const WbcKey *key, uint64 group, int priority, TimestampTz until,
 			item->hash = key->hash;
 			item->due = item->not_before = item->seen = 0;
 			item->tries = 0;
+			item->is_urgent = false;
 			wbc_key_copy(&item->key, key);
 		}
 		item->group = group;
@@ -228,18 +231,32 @@ wbc_ahead_group(const char *game_id, int len)
 }
 
 /*
- * Are there keys of this group on the list?
+ * Has the keys of a group looked at now, and fetched at once if they were
+ * invalidated.  Returns whether there are any.
  */
 bool
-wbc_ahead_has(Oid dbid, uint64 group)
+wbc_ahead_hurry(Oid dbid, uint64 group)
 {
 	bool		has = false;
 
-	LWLockAcquire(lock, LW_SHARED);
-	for (int i = 0; i < list->n && !has; i++)
-		has = list->items[i].hash != 0 && list->items[i].group == group &&
-			list->items[i].key.dbid == dbid;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < list->n; i++)
+	{
+		Item	   *item = &list->items[i];
+
+		if (item->hash != 0 && item->group == group && item->key.dbid == dbid)
+		{
+			item->is_urgent = true;
+			item->not_before = 0;
+			item->tries = 0;
+			has = true;
+		}
+	}
+	list->changes += has;
 	LWLockRelease(lock);
+
+	if (has)
+		wbc_flight_wake_fetcher(dbid);
 	return has;
 }
 
@@ -267,6 +284,17 @@ wbc_ahead_drop(Oid dbid, uint64 group)
 }
 
 /*
+ * What should be on the list has changed: has the loaders of this process's
+ * database start a run of the warmer before its time.
+ */
+void
+wbc_ahead_want_warmer(void)
+{
+	if (wbc_warmer_state_want())
+		wbc_worker_tell_loaders(MyDatabaseId);
+}
+
+/*
  * How many keys of a database are on the list.
  */
 int64
@@ -286,39 +314,41 @@ wbc_ahead_count(Oid dbid)
  * ----------------------------------------------------------------
  */
 
-/* What a look at a key's value says. */
+/* What a look at a key's value says, and before it what was known of the key. */
 typedef struct Look
 {
+	TimestampTz seen;			/* before: as in Item */
+	bool		is_basis;		/* before: do other keys follow from it? */
+	bool		is_urgent;		/* before: as in Item */
 	TimestampTz due;			/* when to refresh it */
 	TimestampTz cached_at;		/* 0: there is no value */
-	uint64		hash;			/* of the value, unless its cached_at was seen */
+	uint64		hash;			/* of a basis's value, unless it was seen */
 	int64		again;			/* from one try to the next */
 } Look;
 
 static void
-look_at_value(const WbcEntry *entry, TimestampTz seen, Look *look)
+look_at_value(const WbcEntry *entry, Look *look)
 {
 	int64		ttl = entry->soft_expires_at - entry->cached_at;
 	int64		lead = Min(Max(FETCH_TIMES * entry->fetch_us, ttl / LEAD_LEAST),
 						   ttl / LEAD_MOST);
 
-	look->hash = entry->cached_at == seen ? 0 :
-		hash_value(wbc_entry_value(entry), entry->value_len);
+	if (look->is_basis && entry->cached_at != look->seen)
+		look->hash = hash_value(wbc_entry_value(entry), entry->value_len);
 	look->cached_at = entry->cached_at;
 	look->again = Min(lead / 3, AGAIN_FIRST);
 	if (wbc_entry_is_current(entry))
 		look->due = entry->soft_expires_at - lead;
-	else
+	else if (!look->is_urgent)
 		look->due = entry->fetch_started + ttl / LEAD_MOST;
 }
 
 /*
- * Looks at what the memory tier has of a key; seen: cached_at of the value that it
- * had the last time.  A failed fetch that it remembers is good for as long as it
- * does so.
+ * Looks at what the memory tier has of a key.  A failed fetch that it remembers
+ * is good for as long as it does so.
  */
 static void
-look_at(const WbcKey *key, TimestampTz seen, TimestampTz now, Look *look)
+look_at(const WbcKey *key, TimestampTz now, Look *look)
 {
 	WbcFound	found;
 
@@ -329,7 +359,7 @@ look_at(const WbcKey *key, TimestampTz seen, TimestampTz now, Look *look)
 	if (!wbc_memory_peek(key, &found))
 		return;
 	if (found.entry->kind == WBC_ENTRY_VALUE)
-		look_at_value(found.entry, seen, look);
+		look_at_value(found.entry, look);
 	else if (wbc_entry_is_current(found.entry))
 		look->due = wbc_entry_hard_expires_at(found.entry);
 	wbc_memory_unpin(found.pointer);
@@ -390,12 +420,12 @@ note(Item *item, const WbcKey *key, const Look *look, TimestampTz now)
 
 /*
  * If the i'th item is this database's, and all are to be looked at or it is due,
- * copies its key and what was seen, and returns true.  *next is set to when it
- * will be due, if that is sooner.
+ * copies its key and what is known of it, and returns true.  *next is set to when
+ * it will be due, if that is sooner.
  */
 static bool
-take_item(int i, bool look_at_all, TimestampTz now, WbcKey *key,
-		  TimestampTz *seen, TimestampTz *next)
+take_item(int i, bool look_at_all, TimestampTz now, WbcKey *key, Look *look,
+		  TimestampTz *next)
 {
 	Item	   *item = &list->items[i];
 	bool		take = false;
@@ -405,11 +435,14 @@ take_item(int i, bool look_at_all, TimestampTz now, WbcKey *key,
 		item->hash = 0;
 	if (item->hash != 0 && item->key.dbid == MyDatabaseId)
 	{
-		take = look_at_all || item->due <= now;
+		take = look_at_all || item->is_urgent || item->due <= now;
 		if (take)
 		{
 			wbc_key_copy(key, &item->key);
-			*seen = item->seen;
+			look->seen = item->seen;
+			look->is_basis = item->basis != 0;
+			look->is_urgent = item->is_urgent;
+			item->is_urgent = false;
 		}
 		*next = Min(*next, take ? next_look : Min(item->due, next_look));
 	}
@@ -422,18 +455,17 @@ run_item(int i, bool look_at_all, TimestampTz now, TimestampTz *next)
 {
 	Doing		doing;
 	WbcKey		key;
-	TimestampTz seen;
 	Look		look;
 
-	if (!take_item(i, look_at_all, now, &key, &seen, next))
+	if (!take_item(i, look_at_all, now, &key, &look, next))
 		return;
-	look_at(&key, seen, now, &look);
+	look_at(&key, now, &look);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	doing = note(&list->items[i], &key, &look, now);
 	*next = Min(*next, Max(list->items[i].due, now));
 	LWLockRelease(lock);
-	if (doing.want && wbc_warmer_state_want())
-		wbc_worker_tell_loaders(key.dbid);
+	if (doing.want)
+		wbc_ahead_want_warmer();
 	if (doing.start)
 		start_flight(&key, now);
 }

@@ -19,8 +19,9 @@ extern void wbc_ahead_register(void);
 extern uint64 wbc_ahead_group(const char *game_id, int len);
 
 /* for the end of a transaction; they throw nothing */
-extern bool wbc_ahead_has(Oid dbid, uint64 group);
+extern bool wbc_ahead_hurry(Oid dbid, uint64 group);
 extern bool wbc_ahead_drop(Oid dbid, uint64 group);
+extern void wbc_ahead_want_warmer(void);
 
 /* for the warmer */
 extern bool wbc_ahead_add(const WbcKey *key, uint64 group, int priority,

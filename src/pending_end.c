@@ -29,8 +29,6 @@
 #include "pending.h"
 #include "pending_list.h"
 #include "utils/timestamp.h"
-#include "warmer_state.h"
-#include "worker.h"
 
 /* ----------------------------------------------------------------
  * Globs
@@ -181,20 +179,12 @@ store_value(int op, TimestampTz now)
 		wbc_memory_unpin(pointer);
 }
 
-/* Has the loaders start a run of the warmer. */
-static void
-want_warmer(void)
-{
-	if (wbc_warmer_state_want())
-		wbc_worker_tell_loaders(MyDatabaseId);
-}
-
 static void
 change_game(const PendingGame *game)
 {
 	if (game->over ? wbc_ahead_drop(MyDatabaseId, game->group) :
-		wbc_ahead_has(MyDatabaseId, game->group))
-		want_warmer();
+		wbc_ahead_hurry(MyDatabaseId, game->group))
+		wbc_ahead_want_warmer();
 }
 
 static void
@@ -280,7 +270,7 @@ commit_list(TimestampTz now)
 	commit_all();
 	apply_all(now);
 	if (wbc_pending.ngames >= PENDING_GAMES_MAX)
-		want_warmer();
+		wbc_ahead_want_warmer();
 	if (wbc_pending.nops > 0)
 		write_journal(now);
 }

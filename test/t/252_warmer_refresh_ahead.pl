@@ -71,6 +71,23 @@ behaviour 'what an invalidation takes away comes back without a reader' => sub {
 	is($session->ask_until($categories, 'hit')->{status}, 'hit', 'and there');
 };
 
+behaviour 'when a game changes, its keys are fetched at once, without a run' => sub {
+	my ($category) = $session->value("SELECT string_agg(category, ' ') FROM wbcache.top_categories(wbcache.get('$categories'), 1)");
+	my $odds = "/fixtures/odds?fixture_id=nfl-kc-buf&market=$category&sportsbook=draftkings";
+	my $change = q{UPDATE event SET status = 'delayed' WHERE id = 'nfl-kc-buf'};
+
+	$session->run(q{UPDATE wbcache.task SET driver = 'cron', next_start = NULL WHERE name = 'warmer'});
+	$session->run(q{SELECT wbcache.alter_endpoint('props', soft_ttl => '1 h', hard_ttl => '2 h')});
+	$session->ask_until("props:nfl-kc-buf:$category:draftkings", 'hit');
+	my ($runs, $before) = ($session->stat('stat_warmer', 'runs'), $upstream->count($odds));
+	$session->run("BEGIN; $change; ROLLBACK; $change");
+	ok(await(sub { $upstream->count($odds) > $before }), 'fetched again, long before a quarter of its TTL');
+	is($session->stat('stat_warmer', 'runs'), $runs, 'no run');
+	$session->run(q{SELECT wbcache.alter_endpoint('props', soft_ttl => '1 s', hard_ttl => '1 min')});
+	ok($session->json('SELECT wbcache.run_warmer()')->{ran}, 'the run that was wanted');
+	$session->run(q{UPDATE wbcache.task SET driver = 'worker', next_start = now() + interval '1 h' WHERE name = 'warmer'});
+};
+
 behaviour 'while the upstream fails it is tried with growing delays; then it goes on' => sub {
 	$upstream->behave(path => '*', status => 503);
 	my $before = requests();
