@@ -59,6 +59,10 @@ warmer_report() {
     FROM (SELECT count(*) AS n, count(*) FILTER (WHERE status = 'hit') AS hits, count(*) FILTER (WHERE status = 'stale') AS stale,
       count(*) FILTER (WHERE status IN ('miss', 'collapsed', 'bypass')) AS waited, percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) AS m,
       percentile_cont(0.99) WITHIN GROUP (ORDER BY ms) AS p, max(ms) AS x FROM seen) s"
+  warmer_psql "$1" -c "SELECT format('           no hits within 3 s after a change of the game: %s stale, %s waited; others: %s stale, %s waited',
+      count(*) FILTER (WHERE status = 'stale' AND soon), count(*) FILTER (WHERE status <> 'stale' AND soon), count(*) FILTER (WHERE status = 'stale' AND NOT soon), count(*) FILTER (WHERE status <> 'stale' AND NOT soon))
+    FROM (SELECT status, coalesce(at - changed_at < '3 s', false) AS soon FROM no_hit) n"
+  warmer_psql "$1" -c "\copy (SELECT * FROM no_hit ORDER BY at) TO '$WBC_WORK/results/no-hits-$1.tsv'"
   printf '  %-8s ' ""
   python3 -B "$WBC_TOP/test/bench/warmer_log.py" report "$WBC_WORK/$1.log" "$SCALE"
 }
@@ -106,4 +110,5 @@ else
   wbc_packages_ensure build bench
   wbc_workspace_create bench
   wbc_workspace_enter test/bench/warmer.sh "$SCALE" "$HOURS"
+  wbc_workspace_keep_results
 fi

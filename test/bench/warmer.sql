@@ -20,7 +20,16 @@ SELECT wbcache.schedule_task('warmer', greatest(interval '5 min' / :scale, '1 s'
 CREATE TABLE step AS
   SELECT :'t0'::timestamptz + (starts + minutes * interval '1 min' - :'g0'::timestamptz) / :scale AS at, id, status
     FROM game, LATERAL (VALUES (0, 'live'), (half, 'half'), (second_half, 'live'), (length, 'completed')) s (minutes, status);
-CREATE UNLOGGED TABLE seen (key text, status text, ms real);
+CREATE UNLOGGED TABLE seen (at timestamptz, key text, status text, ms real);
+
+-- What was no hit, with the last change of the game's status before it, if there was one.
+CREATE VIEW no_hit AS
+  SELECT seen.at, key, seen.status, ms, change.at AS changed_at, change.status AS changed_to
+    FROM seen LEFT JOIN LATERAL (
+      SELECT step.at, step.status FROM step
+        WHERE step.at <= seen.at AND step.id = CASE WHEN key LIKE 'props:categories:%' THEN split_part(key, ':', 3) ELSE split_part(key, ':', 2) END
+        ORDER BY step.at DESC LIMIT 1) change ON true
+    WHERE seen.status <> 'hit';
 
 CREATE PROCEDURE play(until timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
@@ -67,9 +76,9 @@ DECLARE
 BEGIN
   SELECT * INTO answer FROM wbcache.lookup(wanted);
   ms := extract(epoch FROM clock_timestamp() - began) * 1000;
-  INSERT INTO seen VALUES (wanted, answer.status, ms);
+  INSERT INTO seen VALUES (began, wanted, answer.status, ms);
   RETURN answer.value;
 EXCEPTION WHEN OTHERS THEN
-  INSERT INTO seen VALUES (wanted, 'error ' || SQLSTATE, extract(epoch FROM clock_timestamp() - began) * 1000);
+  INSERT INTO seen VALUES (began, wanted, 'error ' || SQLSTATE, extract(epoch FROM clock_timestamp() - began) * 1000);
   RETURN NULL;
 END $$;

@@ -54,7 +54,8 @@ class Control:
 
     def log(self, fields):
         limit = to_whole("limit", fields.get("limit", 1000))
-        return {"requests": self.traffic.recent(path_filter(fields), limit)}
+        after = to_whole("after", fields.get("after", 0))
+        return {"requests": self.traffic.recent(path_filter(fields), limit, after)}
 
     def fixture(self, fields):
         """Sets a fixture's status; an empty one lets the clock decide again."""

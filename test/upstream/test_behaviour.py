@@ -263,6 +263,7 @@ class ControlTest(WithUpstream):
         self.assertGreaterEqual(second["finished"] - second["started"], 0.1)
         self.assertEqual(self.up.json("/control/log?path=*b")["requests"], [second])
         self.assertEqual(self.up.json("/control/log?limit=1")["requests"], [second])
+        self.assertEqual(self.up.json(f"/control/log?after={first['number']}")["requests"], [second])
 
     def test_two_hundred_requests_at_once(self):
         self.behave(hang=True)

@@ -108,10 +108,15 @@ class Traffic:
                           for key, row in self.paths.items() if wanted(key)},
             }
 
-    def recent(self, wanted, limit):
-        """The newest `limit` requests whose path or target is wanted, oldest first."""
+    def recent(self, wanted, limit, after):
+        """The newest `limit` requests with numbers above `after` whose path or target is wanted, oldest first."""
+        chosen = []
         with self.lock:
-            chosen = [vars(entry).copy() for entry in self.log if wanted(entry.path) or wanted(entry.target)]
+            for entry in reversed(self.log):
+                if len(chosen) >= limit or entry.number <= after:
+                    break
+                if wanted(entry.path) or wanted(entry.target):
+                    chosen.append(vars(entry).copy())
         for row in chosen:
             del row["epoch"]
-        return chosen[-limit:] if limit else []
+        return chosen[::-1]
