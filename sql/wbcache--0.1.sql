@@ -112,7 +112,8 @@ COMMENT ON COLUMN wbcache.endpoint.statement_timeout IS 'how long the loader may
 COMMENT ON COLUMN wbcache.endpoint.lock_timeout IS 'how long the loader may wait for a lock';
 COMMENT ON COLUMN wbcache.endpoint.owner IS 'role that may do everything with it, and whose user mapping is used at the server';
 
-SELECT pg_catalog.pg_extension_config_dump('wbcache.endpoint', '');
+-- In another cluster, the number of a dropped role may be somebody's.
+SELECT pg_catalog.pg_extension_config_dump('wbcache.endpoint', 'WHERE owner::oid IN (SELECT oid FROM pg_catalog.pg_roles)');
 
 REVOKE ALL ON TABLE wbcache.endpoint FROM PUBLIC;
 GRANT SELECT ON TABLE wbcache.endpoint TO pg_monitor;
@@ -222,7 +223,7 @@ REVOKE ALL ON FUNCTION wbcache.drop_endpoint(name, boolean) FROM PUBLIC;
 
 CREATE TYPE wbcache.cache_status AS ENUM ('hit', 'stale', 'miss', 'collapsed', 'bypass');
 COMMENT ON TYPE wbcache.cache_status IS
-'How a read was answered. hit: fresh, from memory. stale: past its soft TTL, from memory, while it is refreshed. miss: this read started the fetch it waited for. collapsed: it waited for a fetch that others had asked for. bypass: the cache was not to be believed, because an invalidation was the transaction''s own or was being committed.';
+'How a read was answered. hit: fresh, from memory or the table. stale: past its soft TTL, or invalidated where the endpoint says expire, while it is refreshed. miss: this read started the fetch it waited for. collapsed: it waited for a fetch that others had asked for. bypass: the cache was not to be believed, because an invalidation was the transaction''s own or was being committed.';
 
 CREATE FUNCTION wbcache.get(key text) RETURNS json
 	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
@@ -266,9 +267,10 @@ CREATE FUNCTION wbcache.get_with_swr(
 	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'wbcache_get_with_swr';
 COMMENT ON FUNCTION wbcache.get_with_swr(text, regprocedure, interval, interval) IS
-'The value of a key that belongs to no endpoint, but to the calling role and a loader: from memory when it is fresh or stale, else made by the loader, waiting at most wbcache.max_wait. No other role can meet it.
+'The value of a key that belongs to no endpoint, but to the calling role and a loader: from memory when it is fresh or stale, else made by the loader, waiting at most wbcache.max_wait. No other role can meet it. Not open to PUBLIC.
 key: as for get(). loader: a function such as ''load_report(text[])'' that takes the key''s segments and returns json; it runs in a loader process as the calling role, in a security-restricted context with search_path pg_catalog, pg_temp, for at most 30 s. soft_ttl, hard_ttl: how long the value is fresh, and served at all. NULL: NULL.
 Errors: those of get(), those of the loader; 22023 the key belongs to an endpoint; 42P13 the function can''t be a loader; 42501 no EXECUTE.';
+REVOKE ALL ON FUNCTION wbcache.get_with_swr(text, regprocedure, interval, interval) FROM PUBLIC;
 
 /* ---------------------------------------------------------------------------
  * The table tier
@@ -412,9 +414,10 @@ CREATE FUNCTION wbcache.invalidate_own(
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'wbcache_invalidate_own';
 COMMENT ON FUNCTION wbcache.invalidate_own(text, wbcache.invalidation_reason) IS
-'Makes what get_with_swr() keeps under a key for the current role, whatever its loader, invalid when the transaction commits.
+'Makes what get_with_swr() keeps under a key for the current role, whatever its loader, invalid when the transaction commits. Not open to PUBLIC.
 key: NULL does nothing. reason: for the statistics; NULL: MANUAL.
 Errors: 22023 no key, 55000 the library is not preloaded.';
+REVOKE ALL ON FUNCTION wbcache.invalidate_own(text, wbcache.invalidation_reason) FROM PUBLIC;
 
 CREATE FUNCTION wbcache.invalidate_tag(
 	tag text,
@@ -656,7 +659,7 @@ COMMENT ON COLUMN wbcache.task.failures IS 'runs since the last success that fai
 COMMENT ON COLUMN wbcache.task.runs IS 'runs that were started since the task was made';
 COMMENT ON COLUMN wbcache.task.run_id IS 'names the last run';
 
-SELECT pg_catalog.pg_extension_config_dump('wbcache.task', '');
+SELECT pg_catalog.pg_extension_config_dump('wbcache.task', 'WHERE owner::oid IN (SELECT oid FROM pg_catalog.pg_roles)');
 
 CREATE FUNCTION wbcache.schedule_task(
 	name name,
@@ -1721,7 +1724,7 @@ CREATE TYPE wbcache.health_code AS ENUM (
 	'memory_evicting', 'memory_refusing', 'table_tier_behind', 'registry_full', 'patterns_forgotten',
 	'invalidation_rate', 'triggers_missing',
 	'sidebar_missing', 'sidebar_not_populated', 'sidebar_refresh_failed', 'sidebar_old', 'sidebar_slow',
-	'task_failed', 'task_interrupted',
+	'task_failed', 'task_interrupted', 'task_without_job',
 	'warmer_degraded', 'warmer_not_run');
 COMMENT ON TYPE wbcache.health_code IS 'All reasons that health() can give. RUNBOOK.md says of each what to do.';
 
@@ -1949,6 +1952,30 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION wbcache.health_of_sidebar(wbcache.health_facts) IS 'the part "sidebar" of health_reasons; none where no table of events is bound';
 
+-- Runs as its owner, since pg_cron shows a role its own jobs only.
+CREATE FUNCTION wbcache.tasks_without_job() RETURNS TABLE (task name, why text)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM wbcache.task t WHERE t.driver = 'cron') THEN
+		RETURN;
+	ELSIF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+		why := 'pg_cron is not installed in this database';
+	ELSIF current_setting('cron.database_name', true) IS DISTINCT FROM current_database() THEN
+		why := 'pg_cron is not running for this database';
+	ELSE
+		RETURN QUERY EXECUTE $q$
+			SELECT t.name, CASE WHEN j.jobid IS NULL THEN 'its job is gone' ELSE 'its job is not active' END
+			FROM wbcache.task t LEFT JOIN cron.job j ON j.jobid = t.cron_job AND j.jobname = 'wbcache task ' || t.name
+			WHERE t.driver = 'cron' AND j.active IS NOT TRUE $q$;
+		RETURN;
+	END IF;
+	RETURN QUERY SELECT t.name, why FROM wbcache.task t WHERE t.driver = 'cron';
+END $$;
+COMMENT ON FUNCTION wbcache.tasks_without_job() IS
+'The tasks that were handed over to pg_cron, and that it does not run, with the cause. For pg_monitor.';
+
 CREATE FUNCTION wbcache.health_of_tasks(facts wbcache.health_facts) RETURNS SETOF wbcache.health_reason
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
@@ -1963,7 +1990,12 @@ BEGIN ATOMIC
 	SELECT 'owner_gone', 'warning', 'tasks', t.name,
 			format('task "%s" belongs to role %s, which was dropped', t.name, t.owner::oid),
 			json_build_object('owner', t.owner::oid, 'function', t.function)
-		FROM wbcache.task t WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = t.owner);
+		FROM wbcache.task t WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = t.owner)
+	UNION ALL
+	SELECT 'task_without_job', 'warning', 'tasks', t.name,
+			format('pg_cron does not run task "%s": %s', t.name, w.why),
+			json_build_object('cron_job', t.cron_job, 'cron_schedule', t.cron_schedule, 'last_start', t.last_start)
+		FROM wbcache.tasks_without_job() w JOIN wbcache.task t ON t.name = w.task WHERE NOT pg_is_in_recovery();
 END;
 COMMENT ON FUNCTION wbcache.health_of_tasks(wbcache.health_facts) IS 'the part "tasks" of health_reasons';
 
@@ -2233,6 +2265,7 @@ REVOKE ALL ON FUNCTION
 	wbcache.health_of_reads(wbcache.health_facts), wbcache.health_of_coalescer(wbcache.health_facts),
 	wbcache.health_of_memory(wbcache.health_facts), wbcache.health_of_invalidation(wbcache.health_facts),
 	wbcache.health_of_sidebar(wbcache.health_facts), wbcache.health_of_tasks(wbcache.health_facts),
+	wbcache.tasks_without_job(),
 	wbcache.health_of_warmer(wbcache.health_facts), wbcache.health_cache_props(), wbcache.report_warmer(),
 	wbcache.health(), wbcache.health_status(), wbcache.health_cache(), wbcache.health_coalescer(),
 	wbcache.report_bar(integer, numeric, numeric, numeric, numeric),
@@ -2244,6 +2277,7 @@ GRANT EXECUTE ON FUNCTION
 	wbcache.health_of_reads(wbcache.health_facts), wbcache.health_of_coalescer(wbcache.health_facts),
 	wbcache.health_of_memory(wbcache.health_facts), wbcache.health_of_invalidation(wbcache.health_facts),
 	wbcache.health_of_sidebar(wbcache.health_facts), wbcache.health_of_tasks(wbcache.health_facts),
+	wbcache.tasks_without_job(),
 	wbcache.health_of_warmer(wbcache.health_facts), wbcache.health_cache_props(), wbcache.report_warmer(),
 	wbcache.health(), wbcache.health_status(), wbcache.health_cache(), wbcache.health_coalescer(),
 	wbcache.report_bar(integer, numeric, numeric, numeric, numeric),
@@ -2260,9 +2294,8 @@ GRANT SELECT ON wbcache.health_reasons TO pg_monitor;
 GRANT EXECUTE ON FUNCTION
 	wbcache.wbcache_http_validator(text[], oid),
 	wbcache.get(text), wbcache.lookup(text), wbcache.get_many(text[]),
-	wbcache.get_with_swr(text, regprocedure, interval, interval),
 	wbcache.set(text, json, interval, interval, text[], bigint), wbcache.acquire(text, interval), wbcache.delete(text),
-	wbcache.invalidate(text, wbcache.invalidation_reason), wbcache.invalidate_own(text, wbcache.invalidation_reason),
+	wbcache.invalidate(text, wbcache.invalidation_reason),
 	wbcache.register_cache_key(text, text),
 	wbcache.classify_game_status(text), wbcache.is_status_off(text), wbcache.differ("any"),
 	wbcache.sidebar_priority(bigint, timestamptz, integer, timestamptz), wbcache.sidebar_state(),

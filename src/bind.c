@@ -21,27 +21,19 @@
  * other tables of his, where TRUNCATE invalidates everything, and rows any game.
  * With the one that is bound he can do the same.
  *
- * Each function first locks the owner's table as CREATE TRIGGER does, against
- * its being changed between the checks and the statements.
+ * Each function first locks the owner's table and checks it (bindable.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/relation.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_class.h"
+#include "bindable.h"
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
+#include "statement.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
 #include "watched.h"
 
 PG_FUNCTION_INFO_V1(wbcache_bind_events);
@@ -61,220 +53,44 @@ typedef struct Kind
 static const Kind events = {"wbcache_events", "events_changed", "bind_events", "unbind_events"};
 static const Kind odds = {"wbcache_odds", "odds_changed", "watch_odds", "unwatch_odds"};
 
-/* A table that is being bound. */
-typedef struct Table
-{
-	Oid			oid;
-	Oid			owner;
-	char	   *name;			/* quoted, with its schema */
-} Table;
-
 /* ----------------------------------------------------------------
- * Checks
+ * Arguments
  * ----------------------------------------------------------------
  */
 
-static const char *
-what_it_is(char relkind)
-{
-	switch (relkind)
-	{
-		case RELKIND_VIEW:
-			return "a view";
-		case RELKIND_MATVIEW:
-			return "a materialized view";
-		case RELKIND_FOREIGN_TABLE:
-			return "a foreign table";
-		default:
-			return "not a table";
-	}
-}
-
 static void
-check_kind(Relation relation)
-{
-	char		relkind = relation->rd_rel->relkind;
-
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is %s", RelationGetRelationName(relation),
-						what_it_is(relkind)),
-				 errdetail("Its changes can't be seen by triggers on rows."),
-				 errhint("Name the table that its rows come from, in this database.")));
-	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a temporary table",
-						RelationGetRelationName(relation)),
-				 errhint("Name a table that other sessions can see.")));
-}
-
-/* Throws unless the table is there, and the current role's. */
-static void
-check_owner(Oid oid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
-	Form_pg_class form;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", oid),
-				 errhint("Name a table of this database.")));
-	form = (Form_pg_class) GETSTRUCT(tuple);
-	if (!wbc_compat_owns_relation(oid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(form->relkind),
-					   NameStr(form->relname));
-	ReleaseSysCache(tuple);
-}
-
-/*
- * Locks the table for the rest of the transaction.  Throws unless it is the
- * current role's to bind.  Asks for the lock only if it is: others' writers
- * would queue behind it.  While it waits, the table may go or change hands.
- */
-static void
-open_table(Oid oid, Table *table)
-{
-	Relation	relation;
-
-	check_owner(oid);
-	LockRelationOid(oid, ShareRowExclusiveLock);
-	check_owner(oid);
-	relation = relation_open(oid, NoLock);
-	check_kind(relation);
-	table->oid = oid;
-	table->owner = relation->rd_rel->relowner;
-	table->name =
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-								   RelationGetRelationName(relation));
-	relation_close(relation, NoLock);
-}
-
-/* Is its text what people call it by: words, whole numbers, UUIDs? */
-static bool
-is_label(Oid type)
-{
-	char		category;
-	bool		preferred;
-
-	if (type == INT2OID || type == INT4OID || type == INT8OID || type == UUIDOID)
-		return true;
-	get_type_category_preferred(type, &category, &preferred);
-	return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM;
-}
-
-static bool
-is_moment(Oid type)
-{
-	return type == TIMESTAMPTZOID || type == TIMESTAMPOID;
-}
-
-static bool
-is_price(Oid type)
-{
-	return type == INT2OID || type == INT4OID || type == INT8OID ||
-		type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
-}
-
-/*
- * What an argument that names a column must be like.
- */
-typedef struct Rule
-{
-	bool		(*fits) (Oid type);
-	const char *types;			/* those that do, in words */
-} Rule;
-
-static const Rule label = {is_label, "text, varchar, char, name, an enum, an integer or uuid"};
-static const Rule moment = {is_moment, "timestamp with time zone, or timestamp (taken for UTC)"};
-static const Rule price = {is_price, "numeric, an integer or a floating-point number"};
-
-/*
- * The name, quoted, of the column that an argument names.  Throws unless the
- * table has such a column, of a type that fits.  base: set to the type.
- */
-static char *
-check_column(const Table *table, const char *argument, const char *name,
-			 const Rule *rule, Oid *base)
-{
-	AttrNumber	number = get_attnum(table->oid, name);
-	Oid			type;
-
-	if (number <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of table %s does not exist",
-						name, table->name),
-				 errhint("Name a column of the table for %s.", argument)));
-	type = get_atttype(table->oid, number);
-	*base = getBaseType(type);
-	if (!rule->fits(*base))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of type %s can't be the %s",
-						name, format_type_be(type), argument),
-				 errhint("Name a column whose type is %s.", rule->types)));
-	return pstrdup(quote_identifier(name));
-}
-
-static const char *
-required(FunctionCallInfo fcinfo, int n, const char *argument)
+require(FunctionCallInfo fcinfo, int n, const char *argument)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s is NULL", argument),
 				 errhint("Give it a value.")));
-	return argument;
 }
 
 static void
-open_argument(FunctionCallInfo fcinfo, Table *table)
+open_argument(FunctionCallInfo fcinfo, WbcBindable *table)
 {
-	required(fcinfo, 0, "relation");
-	open_table(PG_GETARG_OID(0), table);
+	require(fcinfo, 0, "relation");
+	wbc_bindable_open(PG_GETARG_OID(0), table);
+}
+
+/*
+ * The column, quoted, that the n'th argument names.  type: set to its type.
+ */
+static char *
+column_argument(FunctionCallInfo fcinfo, int n, const char *argument,
+				const WbcBindable *table, const WbcBindableRule *rule, Oid *type)
+{
+	require(fcinfo, n, argument);
+	return wbc_bindable_column(table, argument, NameStr(*PG_GETARG_NAME(n)),
+							   rule, type);
 }
 
 /* ----------------------------------------------------------------
  * Statements
  * ----------------------------------------------------------------
  */
-
-/* What begin_statements() has changed. */
-typedef struct Rights
-{
-	int			nest_level;
-	Oid			role;
-	int			context;
-} Rights;
-
-/*
- * From here to end_statements(), run() has all rights.  An error puts the role
- * and the settings back by itself.
- */
-static void
-begin_statements(Rights *rights)
-{
-	GetUserIdAndSecContext(&rights->role, &rights->context);
-	rights->nest_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   rights->context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-}
-
-static void
-end_statements(const Rights *rights)
-{
-	SPI_finish();
-	SetUserIdAndSecContext(rights->role, rights->context);
-	AtEOXact_GUC(false, rights->nest_level);
-}
 
 static void
 run(const char *format,...) pg_attribute_printf(1, 2);
@@ -317,7 +133,7 @@ ask(const char *sql)
  * any other.  Its name, or NULL.
  */
 static char *
-bound_table(const Kind *kind, const Table *table, bool other)
+bound_table(const Kind *kind, const WbcBindable *table, bool other)
 {
 	return ask(psprintf("SELECT tgrelid::regclass FROM pg_trigger"
 						" WHERE tgfoid = 'wbcache.%s()'::regprocedure"
@@ -327,7 +143,7 @@ bound_table(const Kind *kind, const Table *table, bool other)
 
 /* Whatever they are called by now. */
 static void
-drop_triggers(const Kind *kind, const Table *table)
+drop_triggers(const Kind *kind, const WbcBindable *table)
 {
 	char	   *drops =
 		ask(psprintf("SELECT string_agg(format('DROP TRIGGER %%I ON %%s',"
@@ -342,7 +158,7 @@ drop_triggers(const Kind *kind, const Table *table)
 
 /* Lets the owner add partitions. */
 static void
-grant_function(const Kind *kind, const Table *table)
+grant_function(const Kind *kind, const WbcBindable *table)
 {
 	if (!superuser_arg(table->owner))
 		run("GRANT EXECUTE ON FUNCTION wbcache.%s() TO %s", kind->function,
@@ -351,7 +167,7 @@ grant_function(const Kind *kind, const Table *table)
 
 /* Unless he has bound another table. */
 static void
-revoke_function(const Kind *kind, const Table *table)
+revoke_function(const Kind *kind, const WbcBindable *table)
 {
 	if (ask(psprintf("SELECT 1 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
 					 " WHERE t.tgfoid = 'wbcache.%s()'::regprocedure"
@@ -363,7 +179,7 @@ revoke_function(const Kind *kind, const Table *table)
 }
 
 static void
-create_trigger(const Kind *kind, const Table *table, const char *suffix,
+create_trigger(const Kind *kind, const WbcBindable *table, const char *suffix,
 			   const char *when, const char *arguments)
 {
 	run("CREATE TRIGGER %s%s AFTER %s EXECUTE FUNCTION wbcache.%s(%s)",
@@ -379,8 +195,8 @@ create_trigger(const Kind *kind, const Table *table, const char *suffix,
  * watched.c.
  */
 static void
-create_triggers(const Kind *kind, const Table *table, int n, char **columns,
-				const char *arguments)
+create_triggers(const Kind *kind, const WbcBindable *table, int n,
+				char **columns, const char *arguments)
 {
 	StringInfoData condition;
 
@@ -406,7 +222,7 @@ create_triggers(const Kind *kind, const Table *table, int n, char **columns,
 }
 
 static void
-check_bound(const Kind *kind, const Table *table)
+check_bound(const Kind *kind, const WbcBindable *table)
 {
 	if (bound_table(kind, table, false) == NULL)
 		ereport(ERROR,
@@ -432,7 +248,7 @@ typedef struct EventColumns
 
 /* Columns are arguments 1 to 9. */
 static void
-read_event_columns(FunctionCallInfo fcinfo, const Table *table,
+read_event_columns(FunctionCallInfo fcinfo, const WbcBindable *table,
 				   EventColumns *columns)
 {
 	columns->n = 0;
@@ -446,9 +262,9 @@ read_event_columns(FunctionCallInfo fcinfo, const Table *table,
 		columns->shown[i] = NULL;
 		if (i >= WBC_EVENT_REQUIRED && PG_ARGISNULL(i + 1))
 			continue;
-		required(fcinfo, i + 1, argument);
-		name = check_column(table, argument, NameStr(*PG_GETARG_NAME(i + 1)),
-							i == WBC_EVENT_STARTS_AT ? &moment : &label, &type);
+		name = column_argument(fcinfo, i + 1, argument, table,
+							   i == WBC_EVENT_STARTS_AT ? &wbc_bindable_moment :
+							   &wbc_bindable_label, &type);
 		appendStringInfo(&columns->arguments, "%s'%s'",
 						 columns->n > 0 ? ", " : "", argument);
 		columns->name[columns->n++] = name;
@@ -484,7 +300,7 @@ shown(const EventColumns *columns, WbcEventColumn column)
 }
 
 static void
-create_view(const Table *table, const EventColumns *columns)
+create_view(const WbcBindable *table, const EventColumns *columns)
 {
 	StringInfoData list;
 
@@ -507,15 +323,15 @@ create_view(const Table *table, const EventColumns *columns)
 Datum
 wbcache_bind_events(PG_FUNCTION_ARGS)
 {
-	Table		table;
+	WbcBindable table;
 	EventColumns columns;
-	Rights		rights;
+	WbcStatementScope scope;
 	char	   *other;
 
 	open_argument(fcinfo, &table);
 	read_event_columns(fcinfo, &table, &columns);
 
-	begin_statements(&rights);
+	wbc_statement_begin_superuser(&scope);
 	other = bound_table(&events, &table, true);
 	if (other != NULL)
 		ereport(ERROR,
@@ -528,24 +344,24 @@ wbcache_bind_events(PG_FUNCTION_ARGS)
 					columns.arguments.data);
 	create_view(&table, &columns);
 	run("SELECT wbcache.make_sidebar(%u)", table.owner);
-	end_statements(&rights);
+	wbc_statement_end(&scope);
 	PG_RETURN_VOID();
 }
 
 Datum
 wbcache_unbind_events(PG_FUNCTION_ARGS)
 {
-	Table		table;
-	Rights		rights;
+	WbcBindable table;
+	WbcStatementScope scope;
 
 	open_argument(fcinfo, &table);
-	begin_statements(&rights);
+	wbc_statement_begin_superuser(&scope);
 	check_bound(&events, &table);
 	run("SELECT wbcache.drop_sidebar()");
 	run("DROP VIEW IF EXISTS wbcache.events");
 	drop_triggers(&events, &table);
 	revoke_function(&events, &table);
-	end_statements(&rights);
+	wbc_statement_end(&scope);
 	PG_RETURN_VOID();
 }
 
@@ -567,7 +383,7 @@ odds_arguments(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("threshold is out of range"),
 				 errhint("Give a number of percent from 0 on, or NULL for the setting wbcache.odds_threshold.")));
-	required(fcinfo, 4, "by");
+	require(fcinfo, 4, "by");
 	measure = text_to_cstring(PG_GETARG_TEXT_PP(4));
 	if (!wbc_odds_measure_of(measure, &ignored))
 		ereport(ERROR,
@@ -586,37 +402,35 @@ odds_arguments(FunctionCallInfo fcinfo)
 Datum
 wbcache_watch_odds(PG_FUNCTION_ARGS)
 {
-	Table		table;
+	WbcBindable table;
 	char	   *columns[WBC_ODDS_COLUMNS];
 	char	   *arguments = odds_arguments(fcinfo);
-	Rights		rights;
+	WbcStatementScope scope;
 	Oid			type;
 
 	open_argument(fcinfo, &table);
-	required(fcinfo, 1, "game_id");
-	required(fcinfo, 2, "price");
 	columns[WBC_ODDS_GAME_ID] =
-		check_column(&table, "game_id", NameStr(*PG_GETARG_NAME(1)), &label, &type);
+		column_argument(fcinfo, 1, "game_id", &table, &wbc_bindable_label, &type);
 	columns[WBC_ODDS_VALUE] =
-		check_column(&table, "price", NameStr(*PG_GETARG_NAME(2)), &price, &type);
+		column_argument(fcinfo, 2, "price", &table, &wbc_bindable_price, &type);
 
-	begin_statements(&rights);
+	wbc_statement_begin_superuser(&scope);
 	create_triggers(&odds, &table, WBC_ODDS_COLUMNS, columns, arguments);
-	end_statements(&rights);
+	wbc_statement_end(&scope);
 	PG_RETURN_VOID();
 }
 
 Datum
 wbcache_unwatch_odds(PG_FUNCTION_ARGS)
 {
-	Table		table;
-	Rights		rights;
+	WbcBindable table;
+	WbcStatementScope scope;
 
 	open_argument(fcinfo, &table);
-	begin_statements(&rights);
+	wbc_statement_begin_superuser(&scope);
 	check_bound(&odds, &table);
 	drop_triggers(&odds, &table);
 	revoke_function(&odds, &table);
-	end_statements(&rights);
+	wbc_statement_end(&scope);
 	PG_RETURN_VOID();
 }

@@ -4,7 +4,7 @@
  *	  Circuit breaker and rate limit of one upstream, as plain state
  *	  machines: no clock, no lock, no shared memory of their own.
  *
- * Transitions of the breaker; whatever is not here changes nothing:
+ * Layer 3.  Transitions of the breaker; whatever is not here changes nothing:
  *
  *	  CLOSED     fails, for the limit'th time in a row      OPEN
  *	  OPEN       starts, at or after retry_at               HALF_OPEN

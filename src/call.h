@@ -17,7 +17,7 @@ typedef struct WbcCall
 	Oid			role;			/* whose rights it has */
 	const WbcParts *parts;		/* of the key */
 	bool		null_is_value;	/* NULL is cached as JSON null */
-	int64		statement_timeout;	/* microseconds, 0: none */
+	int64		statement_timeout;	/* microseconds */
 	int64		lock_timeout;	/* microseconds, 0: none */
 } WbcCall;
 

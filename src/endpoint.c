@@ -54,6 +54,9 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+/* Rounds in which the endpoints may change while they are read. */
+#define ROUNDS_MAX		10
+
 /* Bytes of a key that an error message shows. */
 #define SHOWN_KEY_MAX	120
 
@@ -306,6 +309,20 @@ wbc_endpoint_is_current(void)
 			return false;
 		}
 	return true;
+}
+
+/*
+ * For whoever tries until wbc_endpoint_is_current(): throws after so many rounds.
+ */
+void
+wbc_endpoint_not_at_rest(int round)
+{
+	if (round < ROUNDS_MAX)
+		return;
+	ereport(ERROR,
+			(errcode(WBC_ERRCODE_UPSTREAM_UNAVAILABLE),
+			 errmsg("endpoints are being changed"),
+			 errhint("Try again.")));
 }
 
 /* ----------------------------------------------------------------

@@ -38,7 +38,7 @@ typedef struct WbcEndpoint
 	char	   *path;			/* template, NULL without a server */
 	char	   *loader;			/* signature of a function, NULL: none */
 	bool		null_is_value;	/* the loader's NULL is cached as JSON null */
-	int64		statement_timeout;	/* of the loader; 0: none */
+	int64		statement_timeout;	/* of the loader */
 	int64		lock_timeout;	/* likewise */
 	int64		soft_ttl;
 	int64		hard_ttl;
@@ -97,5 +97,6 @@ extern void wbc_endpoint_route_to_write(const text *from, WbcKey *key,
 extern void wbc_endpoint_stamp(const WbcKey *key, const WbcRoute *route,
 							   WbcStamp *stamp);
 extern bool wbc_endpoint_is_current(void);
+extern void wbc_endpoint_not_at_rest(int round);
 
 #endif							/* WBC_ENDPOINT_H */

@@ -3,7 +3,8 @@
  * endpoint_row.h
  *	  One row of wbcache.endpoint: its layout, its rules, its compiled form.
  *
- * For endpoint.c, which reads the rows, and endpoint_ddl.c, which writes them.
+ * For endpoint.c, which reads the rows, endpoint_ddl.c, which writes them, and
+ * endpoint_trigger.c, which looks at what was written.
  *
  *-------------------------------------------------------------------------
  */

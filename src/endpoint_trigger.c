@@ -205,13 +205,27 @@ invalidate_less_literal(Relation table, const WbcEndpoint *endpoint)
 	systable_endscan(scan);
 }
 
-/* The row is one of those that the statement wrote. */
 static void
-row_appears(Relation table, const WbcEndpointRow *row)
+renew_endpoint(const char *name)
 {
+	wbc_pending_renew_endpoint(wbc_generation_stripe_of_endpoint(MyDatabaseId, name));
+}
+
+/*
+ * The row is one of those that the statement wrote.  predecessor: the version
+ * that it replaces, or NULL.
+ */
+static void
+row_appears(Relation table, const WbcEndpointRow *row,
+			const WbcEndpointRow *predecessor)
+{
+	const char *name = wbc_endpoint_row_name(row);
 	WbcEndpoint endpoint;
 
-	invalidate_endpoint(wbc_endpoint_row_name(row));
+	invalidate_endpoint(name);
+	if (predecessor == NULL ||
+		strcmp(wbc_endpoint_row_name(predecessor), name) != 0)
+		renew_endpoint(name);
 	if (wbc_endpoint_row_try_compile(row, &endpoint))
 		invalidate_less_literal(table, &endpoint);
 }
@@ -228,7 +242,10 @@ row_disappears(const WbcEndpointRow *row, const WbcEndpointRow *successor)
 	invalidate_endpoint(name);
 	if (successor == NULL ||
 		strcmp(wbc_endpoint_row_name(successor), name) != 0)
+	{
+		renew_endpoint(name);
 		wbc_pending_forget_endpoint(name);
+	}
 }
 
 static void
@@ -258,14 +275,14 @@ row_changes(const TriggerData *data)
 
 	wbc_endpoint_row_deform(table, data->tg_trigtuple, &row);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		row_appears(table, &row);
+		row_appears(table, &row, NULL);
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
 		row_disappears(&row, NULL);
 	else
 	{
 		wbc_endpoint_row_deform(table, data->tg_newtuple, &successor);
 		row_disappears(&row, &successor);
-		row_appears(table, &successor);
+		row_appears(table, &successor, &row);
 	}
 }
 

@@ -106,7 +106,7 @@ init_table(void)
 	memset(wbc_flights, 0, table_size());
 	if (!pg_strong_random(&wbc_flights->leases, sizeof(uint32)))
 		wbc_flights->leases = 0;
-	for (int i = 0; i < LANES; i++)
+	for (int i = 0; i < WBC_DATABASES_MAX; i++)
 		for (int q = 0; q < WBC_CARRIERS; q++)
 			wbc_flights->lanes[i].queue[q].head = wbc_flights->lanes[i].queue[q].tail = NONE;
 
@@ -246,11 +246,20 @@ give_lease(int f, Line *line, const WbcFlightAsk *ask)
 	pg_atomic_write_u32(&flight->state, FLIGHT_UNDER_WAY);
 }
 
+/*
+ * Is there room?  All of it is for clients who wait for what an endpoint gets by
+ * itself.  Others leave them a part: flights in advance, leases, which nobody may
+ * use, and keys without an endpoint, whose loaders anybody may have made.
+ */
 static bool
-has_room_in_advance(void)
+has_room(const WbcFlightAsk *ask)
 {
-	return wbc_guc_max_flights - wbc_flights->nfree <
-		wbc_flight_share_in_advance(wbc_guc_max_flights);
+	int			used = wbc_guc_max_flights - wbc_flights->nfree;
+
+	if (ask->in_advance || ask->carrier == WBC_CARRIER_CLIENT ||
+		OidIsValid(ask->ad_hoc.loader))
+		return used < wbc_flight_share_in_advance(wbc_guc_max_flights);
+	return wbc_flights->nfree > 0;
 }
 
 /*
@@ -268,13 +277,13 @@ make_flight(const WbcFlightAsk *ask, int *made)
 
 	if (l == NONE && ask->carrier != WBC_CARRIER_CLIENT)
 		return WBC_JOIN_NO_WORKER;
-	if (ask->in_advance && !has_room_in_advance())
-		return WBC_JOIN_FULL;
-	if (wbc_flights->free == NONE)
+	if (!has_room(ask))
+	{
 		wbc_flight_lose_overdue(ask->now);
+		if (!has_room(ask))
+			return WBC_JOIN_FULL;
+	}
 	f = wbc_flights->free;
-	if (f == NONE)
-		return WBC_JOIN_FULL;
 	line = hash_search_with_hash_value(lines, key, line_hash(key, 0),
 									   HASH_ENTER_NULL, &found);
 	if (line == NULL)

@@ -28,7 +28,7 @@
 int
 wbc_flight_lane(Oid dbid)
 {
-	for (int i = 0; i < LANES; i++)
+	for (int i = 0; i < WBC_DATABASES_MAX; i++)
 		if (wbc_flights->lanes[i].dbid == dbid)
 			return i;
 	return NONE;

@@ -16,6 +16,9 @@
 #include "memory.h"
 #include "stamp.h"
 
+/* A lease that was given this much later than now: the clock was set back. */
+#define CLOCK_SLACK		USECS_PER_MINUTE
+
 /*
  * Was it not used in time, or does it not hold any more?
  */
@@ -24,6 +27,7 @@ wbc_flight_is_lease_lost(const Flight *flight, TimestampTz now)
 {
 	return flight->lease != 0 &&
 		(flight->lease_until <= now ||
+		 flight->asked_at > now + CLOCK_SLACK ||
 		 !wbc_stamp_is_current(&flight->key, &flight->stamp));
 }
 

@@ -14,11 +14,11 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
-/* Databases that can have a fetcher. */
-#define LANES	64
-
-/* Processes that serve one database: a fetcher and its loaders. */
-#define CREW_MAX	33
+/*
+ * Processes that serve one database: a fetcher and its loaders, and as many that
+ * are about to end.
+ */
+#define CREW_MAX	(1 + 2 * WBC_LOADERS_MAX)
 
 /* Take-offs before a flight is given up because its fetchers keep ending. */
 #define ATTEMPTS_MAX	3
@@ -44,7 +44,8 @@ typedef struct Flight
 	bool		in_advance;		/* lock; no client has asked for it yet */
 	int			next;			/* lock; in a queue or the free list */
 	pid_t		pid;			/* lock; who has it in hand, 0: nobody */
-	uint64		lease;			/* set when made; 0: none */
+	uint64		lease;			/* lock; set when made, 0 once used, or if there
+								 * is none; its waiters look without the lock */
 	TimestampTz lease_until;	/* set when made */
 	TimestampTz asked_at;		/* set when made */
 	TimestampTz took_off_at;	/* lock; the last time */
@@ -91,7 +92,7 @@ typedef struct Table
 	int			free;			/* first free flight, or NONE */
 	int			nfree;
 	uint64		leases;			/* given so far */
-	Lane		lanes[LANES];
+	Lane		lanes[WBC_DATABASES_MAX];
 	Flight		flights[FLEXIBLE_ARRAY_MEMBER];
 } Table;
 

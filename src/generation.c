@@ -53,6 +53,7 @@
 #define STRIPES					(1 << 20)
 #define STRIPES_RESERVED		2	/* everyone's, and the globs' */
 #define STRIPES_OF_ENDPOINTS	(1 << 14)	/* the reserved ones included */
+#define STRIPES_OF_PRIVATE_KEYS	(1 << 16)	/* below WBC_PENDING_STRIPES_MAX */
 #define IN_PROGRESS_MASK	UINT64CONST(0xFFFF)
 #define ONE_GENERATION		UINT64CONST(0x10000)
 
@@ -64,6 +65,7 @@ typedef struct Generations
 {
 	uint64		epoch;			/* set at start, never changes */
 	pg_atomic_uint64 stripes[STRIPES];
+	pg_atomic_uint64 renewed[STRIPES_OF_ENDPOINTS]; /* see wbc_generation_renew() */
 } Generations;
 
 static Generations *generations;
@@ -115,6 +117,8 @@ start_new_epoch(void)
 		generations->epoch = (uint64) GetCurrentTimestamp();
 	for (int i = 0; i < STRIPES; i++)
 		pg_atomic_init_u64(&stripes[i], ONE_GENERATION);
+	for (int i = 0; i < STRIPES_OF_ENDPOINTS; i++)
+		pg_atomic_init_u64(&generations->renewed[i], 0);
 }
 
 static void
@@ -170,13 +174,16 @@ wbc_generation_epoch(Oid dbid)
 /*
  * The first stripes are reserved; those behind them are the endpoints', so many
  * that two endpoints hardly ever share one, and so few that those in use stay in
- * the processor's caches: each hit looks at one.  Keys and tags have the rest.
+ * the processor's caches: each hit looks at one.  The last ones are those of keys
+ * without an endpoint: who may invalidate just these reaches nothing else by that,
+ * nor can list so many that his transaction invalidates everything.  Keys and tags
+ * have the rest.
  */
 static uint32
 stripe_of_hash(uint64 hash)
 {
 	return STRIPES_OF_ENDPOINTS +
-		(uint32) (hash % (STRIPES - STRIPES_OF_ENDPOINTS));
+		(uint32) (hash % (STRIPES - STRIPES_OF_PRIVATE_KEYS - STRIPES_OF_ENDPOINTS));
 }
 
 uint32
@@ -203,7 +210,8 @@ wbc_generation_stripe_of_private(const WbcKey *key, Oid role)
 	WbcKey		mine;
 
 	wbc_key_make_private(&mine, key, role, InvalidOid);
-	return stripe_of_hash(mine.hash);
+	return STRIPES - STRIPES_OF_PRIVATE_KEYS +
+		(uint32) (mine.hash % STRIPES_OF_PRIVATE_KEYS);
 }
 
 uint32
@@ -240,18 +248,6 @@ wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe)
 }
 
 /*
- * What the value of a key without an endpoint depends on.
- */
-void
-wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp)
-{
-	stamp->n = 0;
-	wbc_generation_stamp_add(stamp, WBC_STRIPE_EVERYONE);
-	wbc_generation_stamp_add(stamp,
-							 wbc_generation_stripe_of_private(key, key->scope));
-}
-
-/*
  * The same for a stamp that was taken already: reads the stripe now.
  */
 void
@@ -262,6 +258,18 @@ wbc_generation_stamp_add_taken(WbcStamp *stamp, uint32 stripe)
 	wbc_generation_stamp_add(stamp, stripe);
 	if (stamp->n > n)
 		stamp->seen[n] = wbc_generation_read(stripe);
+}
+
+/*
+ * What the value of a key without an endpoint depends on.
+ */
+void
+wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp)
+{
+	stamp->n = 0;
+	wbc_generation_stamp_add(stamp, WBC_STRIPE_EVERYONE);
+	wbc_generation_stamp_add(stamp,
+							 wbc_generation_stripe_of_private(key, key->scope));
 }
 
 /*
@@ -378,6 +386,34 @@ uint64
 wbc_generation_after_commit(uint64 before)
 {
 	return (before & ~IN_PROGRESS_MASK) + ONE_GENERATION;
+}
+
+/*
+ * An endpoint of this stripe is made or dropped by a transaction that is about to
+ * commit, and has begun the stripe: what has seen less of it is another
+ * endpoint's, and won't be served even as stale.  If the transaction is aborted
+ * after all, that costs a miss.
+ */
+void
+wbc_generation_renew(uint32 stripe)
+{
+	Assert(stripe < STRIPES_OF_ENDPOINTS);
+	pg_atomic_write_u64(&generations->renewed[stripe],
+						wbc_generation_after_commit(wbc_generation_read(stripe)));
+}
+
+/*
+ * Is a value with these stripes, which may be invalid, of the endpoint that has
+ * this stripe now?
+ */
+bool
+wbc_generation_is_of_endpoint(int n, const uint32 *stripe, const uint64 *seen,
+							  uint32 endpoint)
+{
+	for (int i = 0; i < n; i++)
+		if (stripe[i] == endpoint)
+			return seen[i] >= pg_atomic_read_u64(&generations->renewed[endpoint]);
+	return false;
 }
 
 /*

@@ -59,6 +59,8 @@ extern void wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe);
 extern void wbc_generation_stamp_add_taken(WbcStamp *stamp, uint32 stripe);
 extern void wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp);
 extern void wbc_generation_stamp_take(WbcStamp *stamp);
+extern bool wbc_generation_is_of_endpoint(int n, const uint32 *stripe,
+										  const uint64 *seen, uint32 endpoint);
 extern bool wbc_generation_is_current(int n, const uint32 *stripe,
 									  const uint64 *seen);
 extern bool wbc_generation_stamp_is_valid(const WbcStamp *stamp);
@@ -67,6 +69,7 @@ extern bool wbc_generation_stamp_in_progress(const WbcStamp *stamp);
 
 /* The three moments of an invalidation. */
 extern void wbc_generation_begin(uint32 stripe);
+extern void wbc_generation_renew(uint32 stripe);
 extern uint64 wbc_generation_commit(uint32 stripe);
 extern void wbc_generation_abort(uint32 stripe);
 extern uint64 wbc_generation_read(uint32 stripe);

@@ -36,9 +36,6 @@
 
 PG_FUNCTION_INFO_V1(wbcache_stat_warmup_counters);
 
-/* As many as can have a fetcher. */
-#define DATABASES		64
-
 /* Who has had no turn for so long is keeper no more. */
 #define KEEPER_LEASE	(10 * USECS_PER_SEC)
 
@@ -59,7 +56,7 @@ static LWLock *lock;
 static Size
 places_size(void)
 {
-	return sizeof(Place) * DATABASES;
+	return sizeof(Place) * WBC_DATABASES_MAX;
 }
 
 static void
@@ -93,7 +90,7 @@ wbc_hotkey_register(void)
 static Place *
 find_place(Oid dbid)
 {
-	for (int i = 0; i < DATABASES; i++)
+	for (int i = 0; i < WBC_DATABASES_MAX; i++)
 		if (places[i].dbid == dbid)
 			return &places[i];
 	return NULL;
@@ -111,7 +108,7 @@ find_or_make_place(void)
 	if (place != NULL)
 		return place;
 	place = find_place(InvalidOid);
-	for (int i = 0; i < DATABASES && place == NULL; i++)
+	for (int i = 0; i < WBC_DATABASES_MAX && place == NULL; i++)
 		if (places[i].keeper == 0)
 			place = &places[i];
 	if (place != NULL)

@@ -325,6 +325,7 @@ Datum
 wbcache_register_cache_key(PG_FUNCTION_ARGS)
 {
 	text	   *game_id;
+	TimestampTz now = GetCurrentTimestamp();
 	WbcRoute	route;
 	WbcKey		key;
 
@@ -332,7 +333,7 @@ wbcache_register_cache_key(PG_FUNCTION_ARGS)
 	game_id = game_argument(fcinfo);
 	wbc_endpoint_route_to_write(PG_GETARG_TEXT_PP(1), &key, &route);
 	switch (wbc_registry_add(&key, stripe_of_game(game_id),
-							 GetCurrentTimestamp() + REGISTRATION_TIME))
+							 now + REGISTRATION_TIME, now))
 	{
 		case WBC_REGISTERED:
 		case WBC_REGISTERED_BEFORE:

@@ -27,7 +27,6 @@
 #include "utils/timestamp.h"
 
 /* Databases with counters of their own, the shared page included. */
-#define PAGES			64
 #define SHARED_PAGE		0
 
 /* The rate is counted over so many seconds. */
@@ -55,7 +54,7 @@ typedef struct Journal
 {
 	uint64		epoch;			/* set at start */
 	uint64		next;			/* lock; where the next event goes */
-	Page		page[PAGES];
+	Page		page[WBC_DATABASES_MAX];
 	WbcEvent	ring[WBC_EVENTS_MAX];	/* lock */
 } Journal;
 
@@ -103,7 +102,7 @@ wbc_journal_register(void)
 static int
 find_page(Oid dbid)
 {
-	for (int i = SHARED_PAGE + 1; i < PAGES; i++)
+	for (int i = SHARED_PAGE + 1; i < WBC_DATABASES_MAX; i++)
 		if (journal->page[i].dbid == dbid)
 			return i;
 	return -1;
@@ -135,7 +134,7 @@ find_or_make_page(Oid dbid)
 static void
 free_pages(void)
 {
-	for (int i = SHARED_PAGE + 1; i < PAGES; i++)
+	for (int i = SHARED_PAGE + 1; i < WBC_DATABASES_MAX; i++)
 	{
 		Oid			dbid;
 		char	   *name;
@@ -232,7 +231,7 @@ put_event(Page *page, const WbcNote *note, uint64 count, TimestampTz now)
 static void
 put_events_everywhere(const WbcNote *note, uint64 count, TimestampTz now)
 {
-	for (int i = 0; i < PAGES; i++)
+	for (int i = 0; i < WBC_DATABASES_MAX; i++)
 		if (i == SHARED_PAGE || OidIsValid(journal->page[i].dbid))
 			put_event(&journal->page[i], note, count, now);
 }

@@ -12,7 +12,11 @@
  */
 #include "postgres.h"
 
+#include "access/xlogdefs.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "keep.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
@@ -25,6 +29,7 @@ typedef struct Header
 	uint32		magic;
 	pg_crc32c	crc;			/* of the piece */
 	uint64		size;
+	XLogRecPtr	shutdown;		/* the checkpoint that the server ended with */
 } Header;
 
 static void
@@ -46,6 +51,21 @@ checksum(const void *place, Size size)
 }
 
 /*
+ * Where the last checkpoint is.  Each run of the server ends with one, so a run
+ * without our library, of whose invalidations we know nothing, has another.
+ */
+static XLogRecPtr
+last_checkpoint(void)
+{
+	bool		is_good;
+	ControlFileData *control = get_controlfile(DataDir, &is_good);
+	XLogRecPtr	checkpoint = is_good ? control->checkPoint : InvalidXLogRecPtr;
+
+	pfree(control);
+	return checkpoint;
+}
+
+/*
  * Reads what was saved under this name, once.  Returns false, with anything in
  * place, when there is nothing good.
  */
@@ -63,6 +83,7 @@ wbc_keep_load(const char *name, void *place, Size size)
 		return false;
 	good = fread(&header, sizeof(header), 1, file) == 1 &&
 		header.magic == MAGIC && header.size == size &&
+		header.shutdown == last_checkpoint() &&
 		fread(place, size, 1, file) == 1 &&
 		header.crc == checksum(place, size);
 	FreeFile(file);
@@ -76,7 +97,7 @@ wbc_keep_load(const char *name, void *place, Size size)
 void
 wbc_keep_save(const char *name, const void *place, Size size)
 {
-	Header		header = {.magic = MAGIC, .size = size};
+	Header		header = {.magic = MAGIC, .size = size,.shutdown = last_checkpoint()};
 	char		path[MAXPGPATH];
 	char		new[MAXPGPATH + 4];
 	FILE	   *file;

@@ -82,13 +82,12 @@ wbc_key_from_text(WbcKey *key, const text *from)
 				 errhint("Shorten the key, or use a hash of its long part.")));
 	for (int i = 0; i < len; i++)
 	{
-		unsigned char c = data[i];
-
-		if (c < 0x20 || c == 0x7f)
+		if (wbc_key_is_control(data[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("key contains a control character"),
-					 errdetail("Byte %d of the key is 0x%02x.", i + 1, c),
+					 errdetail("Byte %d of the key is 0x%02x.", i + 1,
+							   (unsigned char) data[i]),
 					 errhint("Remove line breaks, tabs and other control characters from the key.")));
 	}
 
@@ -104,7 +103,7 @@ wbc_key_is_possible(const char *data, int len)
 	if (len == 0 || len > WBC_KEY_MAX)
 		return false;
 	for (int i = 0; i < len; i++)
-		if ((unsigned char) data[i] < 0x20 || data[i] == 0x7f)
+		if (wbc_key_is_control(data[i]))
 			return false;
 	return true;
 }

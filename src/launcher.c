@@ -59,7 +59,8 @@ typedef enum Complaint
 	COMPLAINT_NONE,
 	COMPLAINT_MISSING,
 	COMPLAINT_CLOSED,
-	COMPLAINT_NO_SLOT
+	COMPLAINT_NO_SLOT,
+	COMPLAINT_NO_PLACE
 } Complaint;
 
 /* One worker that a database should have. */
@@ -273,6 +274,12 @@ complain(Charge *charge, Complaint complaint, WbcWorkerKind kind)
 							wbc_worker_kind_name(kind), charge->name),
 					 errhint("Raise max_worker_processes and restart the server.")));
 			break;
+		case COMPLAINT_NO_PLACE:
+			ereport(LOG,
+					(errmsg("database \"%s\" in wbcache.databases is not served: there are %d others",
+							charge->name, WBC_DATABASES_MAX),
+					 errhint("Take some out of wbcache.databases.")));
+			break;
 	}
 }
 
@@ -289,9 +296,9 @@ is_settled(const Post *post, TimestampTz now, TimestampTz *next_look)
 		return false;
 
 	wbc_worker_read(post->slot, &worker);
-	if (worker.pid == 0 && worker.not_before > now)
+	if (worker.pid == 0 && wbc_worker_is_held(&worker, now))
 		*next_look = Min(*next_look, worker.not_before);
-	return worker.pid != 0 || worker.not_before > now;
+	return worker.pid != 0 || wbc_worker_is_held(&worker, now);
 }
 
 /*
@@ -327,7 +334,7 @@ is_held(const Charge *charge, TimestampTz now)
 	if (charge->posts[0].slot < 0)
 		return false;
 	wbc_worker_read(charge->posts[0].slot, &worker);
-	return worker.not_before > now;
+	return wbc_worker_is_held(&worker, now);
 }
 
 /* Does every worker run that should, and no other? */
@@ -393,7 +400,7 @@ look_after(Charge *charge, TimestampTz now)
 	}
 	if (!wbc_flight_reserve_lane(dbid))
 	{
-		complain(charge, COMPLAINT_NO_SLOT, WBC_WORKER_FETCHER);
+		complain(charge, COMPLAINT_NO_PLACE, WBC_WORKER_FETCHER);
 		return;
 	}
 	for (int i = 0; i < POSTS; i++)
@@ -421,7 +428,8 @@ look_after_all(List **leftovers, bool all)
 	{
 		Charge	   *charge = lfirst(cell);
 
-		if (all || charge->next_look <= now)
+		if (all || charge->next_look <= now ||
+			charge->next_look > now + RETRY_INTERVAL)
 			look_after(charge, now);
 		next = Min(next, charge->next_look);
 	}

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.h
- *	  Keeps a fetcher running in each database of wbcache.databases.
+ *	  Keeps a fetcher and loaders running in each database of
+ *	  wbcache.databases.
  *
  *-------------------------------------------------------------------------
  */

@@ -30,8 +30,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 /* For loaders without an endpoint. */
 #define AD_HOC_STATEMENT_TIMEOUT	(30 * USECS_PER_SEC)
@@ -122,28 +122,16 @@ wbc_load_in_transaction(const WbcKey *key, const WbcRoute *route,
  * ----------------------------------------------------------------
  */
 
-/*
- * A cancel that comes too late must not hit what comes next.
- */
-static void
-end_of_time_limit(void)
-{
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	QueryCancelPending = false;
-}
-
 static text *
 call_in_time(const WbcCall *call)
 {
 	text	   *value;
 
-	if (call->statement_timeout > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT,
-							 Max(call->statement_timeout / 1000, 1));
+	wbc_worker_begin_time_limit(call->statement_timeout);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	value = wbc_call(call);
 	PopActiveSnapshot();
-	end_of_time_limit();
+	wbc_worker_end_time_limit();
 	return value;
 }
 
@@ -232,7 +220,7 @@ try_load(WbcRefresh *refresh, MemoryContext context, text **value,
 	}
 	PG_CATCH();
 	{
-		end_of_time_limit();
+		wbc_worker_end_time_limit();
 		MemoryContextSwitchTo(context);
 		wbc_error_catch(error);
 		AbortCurrentTransaction();

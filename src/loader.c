@@ -3,11 +3,12 @@
  * loader.c
  *	  The background workers that run SQL.
  *
- * Layer 5.  One loop: a flight for an SQL loader, if there is one; else a batch
- * of what the table tier has to get; else a look at the tasks, which run in
- * processes of their own, and at the hot keys; else sleep on the latch.  What users wait
- * for always goes first, except that a batch is written before each flight
- * while values come faster than that, and memory would lose them.
+ * Layer 5.  One loop: what invalidations others are to be told of, and which tasks
+ * are due, that run in processes of their own; a flight for an SQL loader, if there
+ * is one; else a batch of what the table tier has to get; else a vacuum of it, and
+ * a look at the hot keys; else sleep on the latch.  What users wait for goes before
+ * what takes long, except that a batch is written before each flight while values
+ * come faster than that, and memory would lose them.
  *
  * A loader may be in the middle of a user's function when it is told to end;
  * then it ends as a backend would, with FATAL, and the flight is started
@@ -149,7 +150,9 @@ wbc_loader_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
-		next_push = wbc_push_run(GetCurrentTimestamp());
+		now = GetCurrentTimestamp();
+		next_push = wbc_push_run(now);
+		wbc_task_clock_run(now, &next_task);
 		wbc_writeback_keep_up();
 		if (carry_out_flight())
 			continue;
@@ -157,7 +160,6 @@ wbc_loader_main(Datum arg)
 		if (wbc_writeback_run(now, &next))
 			continue;
 		vacuum_if_due();
-		wbc_task_clock_run(now, &next_task);
 		wbc_hotkey_run(now, &next_hot);
 		next = Min(Min(next, next_hot), Min(next_task, next_push));
 

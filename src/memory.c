@@ -16,11 +16,12 @@
  * Lock protocol.  Each bucket belongs to one of 128 partition locks: shared to
  * find, exclusive to change a slot or a dirty bit.  It is held for a look at 8
  * slots and never while memory is allocated, copied or freed.  No other lock is
- * taken under it, the DSA's own included.
+ * taken under it, the DSA's own included, but for that of the globs: an entry's
+ * stamp may have to catch up with them.
  *
  * An entry is pinned under the shared lock and then read without any lock; the
- * few fields of it that change are atomics.  Whoever drops the last pin frees
- * it.  The slot holds one pin.  Nothing between a pin and its unpin may throw,
+ * few fields of it that change are atomics, or of eight bytes, as what its stamp
+ * has seen (stamp.c).  Whoever drops the last pin frees it.  The slot holds one pin.  Nothing between a pin and its unpin may throw,
  * unless the caller sees to the unpin.
  *
  * Making room is the business of memory_room.c, what is dirty that of

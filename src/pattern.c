@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "key.h"
 #include "mb/pg_wchar.h"
 #include "pattern.h"
 
@@ -42,8 +43,8 @@ typedef struct Piece
 bool
 wbc_pattern_has_control(const char *text)
 {
-	for (const unsigned char *c = (const unsigned char *) text; *c; c++)
-		if (*c < 0x20 || *c == 0x7f)
+	for (const char *c = text; *c; c++)
+		if (wbc_key_is_control(*c))
 			return true;
 	return false;
 }

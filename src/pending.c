@@ -291,8 +291,20 @@ wbc_pending_forget_endpoint(const char *name)
 }
 
 /*
- * Lists a game that has changed: if its values are refreshed ahead, the warmer
- * runs once this transaction has committed.  over: they are no more from then on.
+ * Lists the stripe, which is on the list already, of an endpoint that is made or
+ * dropped: from the commit on, values of before are another endpoint's.
+ */
+void
+wbc_pending_renew_endpoint(uint32 stripe)
+{
+	reserve_op();
+	append_op(OP_RENEW_ENDPOINT, NULL)->stripe = stripe;
+}
+
+/*
+ * Lists a game that has changed: if its values are refreshed ahead, they are
+ * looked at once this transaction has committed, and the warmer runs.  over: they
+ * are no more from then on.
  */
 void
 wbc_pending_change_game(uint64 group, bool over)
@@ -402,10 +414,7 @@ static void
 cut_mention(const Op *op)
 {
 	if (op->object != NULL)
-	{
 		wbc_pending.described[op->reason][op->target]--;
-		pfree(op->object);
-	}
 	if (op->previous >= 0)
 	{
 		wbc_pending_mention(op->stripe)->op = op->previous;
@@ -420,18 +429,18 @@ static void
 cut_glob(const Op *op)
 {
 	wbc_pending.nglobs--;
-	pfree(op->object);
 	if (wbc_pending.begun)
 		wbc_pending_abort_glob(wbc_pending.nglobs);
 }
 
 /*
- * Takes the last operation off the list.
+ * Takes the last operation off the list, and gives its memory back: a transaction
+ * may roll back to a savepoint for each row of an import.
  */
 static void
 cut_last_op(void)
 {
-	const Op   *op = &wbc_pending.ops[--wbc_pending.nops];
+	Op		   *op = &wbc_pending.ops[--wbc_pending.nops];
 
 	switch (op->kind)
 	{
@@ -444,14 +453,18 @@ cut_last_op(void)
 			break;
 		case OP_SET:
 			wbc_pending.nsets--;
+			pfree(unconstify(char *, ((WbcPendingValue *) op->object)->value));
 			break;
 		case OP_CHANGE_GAME:
 			wbc_pending.ngames--;
 			break;
 		case OP_DELETE:
 		case OP_FORGET_ENDPOINT:
+		case OP_RENEW_ENDPOINT:
 			break;
 	}
+	if (op->object != NULL)
+		pfree(op->object);
 }
 
 static void

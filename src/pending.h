@@ -36,6 +36,7 @@ extern uint64 wbc_pending_token(void);
 extern void wbc_pending_set(const WbcPendingValue *value);
 extern void wbc_pending_delete(const WbcKey *key);
 extern void wbc_pending_forget_endpoint(const char *name);
+extern void wbc_pending_renew_endpoint(uint32 stripe);
 extern void wbc_pending_change_game(uint64 group, bool over);
 extern bool wbc_pending_touches(const WbcKey *key, int n, const uint32 *stripe);
 extern const WbcPendingValue *wbc_pending_value(const WbcKey *key);

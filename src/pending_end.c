@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "pending.h"
 #include "pending_list.h"
+#include "replication/logicalworker.h"
 #include "utils/timestamp.h"
 
 /* ----------------------------------------------------------------
@@ -76,6 +77,9 @@ begin_all(void)
 	for (int i = 0; i < wbc_pending.nops; i++)
 		if (is_first_mention(&wbc_pending.ops[i]))
 			wbc_generation_begin(wbc_pending.ops[i].stripe);
+	for (int i = 0; i < wbc_pending.nops; i++)
+		if (wbc_pending.ops[i].kind == OP_RENEW_ENDPOINT)
+			wbc_generation_renew(wbc_pending.ops[i].stripe);
 	for (int i = 0; i < wbc_pending.nglobs; i++)
 		wbc_pending_begin_glob(i);
 	wbc_pending.begun = true;
@@ -207,6 +211,8 @@ apply_all(TimestampTz now)
 				wbc_metrics_endpoint_forget(MyDatabaseId,
 											wbc_pending.ops[i].object);
 				break;
+			case OP_RENEW_ENDPOINT:
+				break;
 			case OP_CHANGE_GAME:
 				change_game(wbc_pending.ops[i].object);
 				break;
@@ -253,6 +259,7 @@ write_journal(TimestampTz now)
 			case OP_DELETE:
 			case OP_SET:
 			case OP_FORGET_ENDPOINT:
+			case OP_RENEW_ENDPOINT:
 			case OP_CHANGE_GAME:
 				break;
 		}
@@ -308,6 +315,8 @@ wbc_pending_at_end(XactEvent event, void *arg)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has invalidated or set cached values"),
+						 IsLogicalWorker() ?
+						 errhint("Make the subscription without two_phase.") :
 						 errhint("Commit the transaction in one phase, or leave the cache out of it.")));
 			break;
 		case XACT_EVENT_PREPARE:

@@ -31,6 +31,7 @@ typedef enum OpKind
 	OP_DELETE,
 	OP_SET,
 	OP_FORGET_ENDPOINT,
+	OP_RENEW_ENDPOINT,
 	OP_CHANGE_GAME
 } OpKind;
 
@@ -38,7 +39,7 @@ typedef struct Op
 {
 	OpKind		kind;
 	int			nest_level;		/* of the subtransaction it belongs to */
-	uint32		stripe;			/* OP_INVALIDATE, OP_REPLACE */
+	uint32		stripe;			/* OP_INVALIDATE, OP_REPLACE, OP_RENEW_ENDPOINT */
 	int			previous;		/* last mention of the stripe before this one,
 								 * or -1; always -1 for OP_REPLACE */
 	uint8		reason;			/* OP_INVALIDATE, OP_GLOB: WbcReason */

@@ -110,6 +110,8 @@ wbcache_get_with_swr(PG_FUNCTION_ARGS)
 	wbc_swr_begin_ad_hoc(&read, PG_GETARG_TEXT_PP(0), &rules,
 						 PG_GETARG_OID(1), GetCurrentTimestamp());
 	finish_one(&read);
+	if (read.value == NULL)
+		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(read.value);
 }
 
@@ -223,6 +225,8 @@ acquire(WbcRead *read, const text *key, int64 lease_time)
 	do
 	{
 		wbc_swr_prepare();
+		if (!wbc_endpoint_is_current())
+			wbc_swr_prepare();
 		wbc_swr_begin(read, key, now);
 		wbc_swr_check_lease(read);
 		read->lease_time = lease_time;

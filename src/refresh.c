@@ -3,15 +3,17 @@
  * refresh.c
  *	  From the end of a fetch to everyone who wants its result.
  *
- * Layer 4.  Called by the fetcher, once a flight, with one of three ends:
+ * Layer 4.  Called by the fetcher and the loaders, once a flight, with one of
+ * these ends:
  *
  *		publish		a new value
  *		redate		the upstream said that the old value is still good
  *		fail		no value: what there is stays, and lives longer
+ *		give_up		it has never begun: nothing is known of the source
  *
  * The order is always the same: the memory tier first, then the flight.  A
  * reader who finds no flight can be sure that the result of the last one is
- * in memory, if it is to be had at all.  Nothing here throws.  A value for
+ * in memory, if it is to be had at all.  The ends throw nothing.  A value for
  * which there is no memory is a failure: publish and redate say so, and leave it
  * to the caller to fail.
  *
@@ -28,9 +30,6 @@
 #include "metrics.h"
 #include "refresh.h"
 #include "stamp.h"
-
-/* Rounds in which the endpoints may change while they are read. */
-#define ROUTE_ROUNDS	10
 
 /* What holds for values without an endpoint. */
 #define AD_HOC_MAX_STALE	USECS_PER_DAY
@@ -95,7 +94,7 @@ report_gone(const WbcKey *key)
 void
 wbc_refresh_route(WbcRefresh *refresh, WbcRoute *route)
 {
-	for (int round = 0; round < ROUTE_ROUNDS; round++)
+	for (int round = 1;; round++)
 	{
 		wbc_endpoint_prepare();
 		if (!wbc_endpoint_route(refresh->key, route))
@@ -107,11 +106,8 @@ wbc_refresh_route(WbcRefresh *refresh, WbcRoute *route)
 			copy_rules(refresh, route->endpoint);
 			return;
 		}
+		wbc_endpoint_not_at_rest(round);
 	}
-	ereport(ERROR,
-			(errcode(WBC_ERRCODE_UPSTREAM_UNAVAILABLE),
-			 errmsg("endpoints are being changed"),
-			 errhint("Try again.")));
 }
 
 /*

@@ -161,12 +161,39 @@ put(const WbcKey *key, uint32 stripe, TimestampTz until)
 	(void) pg_atomic_fetch_add_u32(&registry->n, 1);
 }
 
+/* Takes off what has expired.  Hold the lock. */
+static void
+sweep(TimestampTz now)
+{
+	for (int c = 0; c < CHAINS; c++)
+	{
+		int32	   *link = &registry->chain[c];
+
+		while (*link != NONE)
+		{
+			int32		i = *link;
+			Registration *each = &registry->registration[i];
+
+			if (each->until > now)
+			{
+				link = &each->next;
+				continue;
+			}
+			*link = each->next;
+			each->next = registry->free;
+			registry->free = i;
+			(void) pg_atomic_fetch_sub_u32(&registry->n, 1);
+		}
+	}
+}
+
 /*
  * From now on the key's values carry the tag with this stripe.  Those it has
  * are invalid, unless they do already.
  */
 WbcRegistered
-wbc_registry_add(const WbcKey *key, uint32 stripe, TimestampTz until)
+wbc_registry_add(const WbcKey *key, uint32 stripe, TimestampTz until,
+				 TimestampTz now)
 {
 	uint32		mine = wbc_generation_stripe_of_key(key);
 	WbcRegistered answer = WBC_REGISTERED;
@@ -174,6 +201,8 @@ wbc_registry_add(const WbcKey *key, uint32 stripe, TimestampTz until)
 	int			games;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (registry->free == NONE)
+		sweep(now);				/* no loader does, on a standby */
 	games = find(key->hash, stripe, &found);
 	if (found != NULL)
 	{
@@ -226,26 +255,7 @@ wbc_registry_sweep(TimestampTz now)
 		return;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	for (int c = 0; c < CHAINS; c++)
-	{
-		int32	   *link = &registry->chain[c];
-
-		while (*link != NONE)
-		{
-			int32		i = *link;
-			Registration *each = &registry->registration[i];
-
-			if (each->until > now)
-			{
-				link = &each->next;
-				continue;
-			}
-			*link = each->next;
-			each->next = registry->free;
-			registry->free = i;
-			(void) pg_atomic_fetch_sub_u32(&registry->n, 1);
-		}
-	}
+	sweep(now);
 	LWLockRelease(lock);
 }
 

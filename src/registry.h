@@ -25,7 +25,7 @@ typedef enum WbcRegistered
 
 extern void wbc_registry_register(void);
 extern WbcRegistered wbc_registry_add(const WbcKey *key, uint32 stripe,
-									  TimestampTz until);
+									  TimestampTz until, TimestampTz now);
 extern void wbc_registry_stamp(const WbcKey *key, WbcStamp *stamp);
 extern void wbc_registry_sweep(TimestampTz now);
 extern int	wbc_registry_count(void);

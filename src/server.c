@@ -4,7 +4,7 @@
  *	  Upstreams as SQL/MED describes them: options of foreign servers and
  *	  user mappings of the wrapper wbcache_http.
  *
- * One table describes the options of a server.  The validator and the loader
+ * Layer 3.  One table describes the options of a server.  The validator and the loader
  * read them through the same functions, so that what the catalog holds from
  * times without a validator is refused when it is used.
  *

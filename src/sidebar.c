@@ -10,7 +10,7 @@
  * refresh that is late makes it dearer, not older.
  *
  * Whether sidebar_data is current is known exactly: each change of a bound
- * table moves one stripe, that of the tag WBC_SIDEBAR_SOURCE, and a refresh
+ * table moves one stripe, wbc_invalidate_source_stripe(), and a refresh
  * keeps what that held before its snapshot was taken (sidebar_refresh.c).
  *
  *-------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "commands/extension.h"
 #include "compat.h"
@@ -34,6 +35,12 @@
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+
+/*
+ * Whoever may change the settings of a database or a role must not choose the
+ * operators of statements that run with other rights than his.
+ */
+#define SEARCH_PATH		"pg_catalog, pg_temp"
 
 /*
  * Tables that are known to be the extension's.  Forgotten when one of them is
@@ -134,6 +141,7 @@ begin_as(Oid role, int security, WbcStatementScope *scope)
 	scope->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(role, scope->security | SECURITY_LOCAL_USERID_CHANGE |
 						   security);
+	wbc_statement_set("search_path", SEARCH_PATH, GUC_ACTION_SAVE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 }
@@ -163,6 +171,16 @@ wbc_statement_begin_reading(Oid view, WbcStatementScope *scope)
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_VIEW, get_rel_name(view));
 	begin_as(owner_of_relation(view), SECURITY_RESTRICTED_OPERATION, scope);
+}
+
+/*
+ * From here to wbc_statement_end() the current role is the bootstrap superuser, in
+ * a security-restricted context.
+ */
+void
+wbc_statement_begin_superuser(WbcStatementScope *scope)
+{
+	begin_as(BOOTSTRAP_SUPERUSERID, SECURITY_RESTRICTED_OPERATION, scope);
 }
 
 /*
@@ -216,6 +234,7 @@ wbc_statement_transaction(WbcStatementWork work, void *arg, WbcError *error)
 		wbc_statement_set("transaction_read_only", "off", GUC_ACTION_LOCAL);
 		wbc_statement_set("transaction_isolation", "read committed", GUC_ACTION_LOCAL);
 		wbc_statement_set("synchronous_commit", "off", GUC_ACTION_LOCAL);
+		wbc_statement_set("search_path", SEARCH_PATH, GUC_ACTION_LOCAL);
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "SPI_connect failed");
 		PushActiveSnapshot(GetTransactionSnapshot());

@@ -23,6 +23,7 @@ typedef struct WbcStatementScope
 extern Oid	wbc_statement_relation(const char *name);
 extern Oid	wbc_statement_table(const char *name);
 extern void wbc_statement_begin_reading(Oid view, WbcStatementScope *scope);
+extern void wbc_statement_begin_superuser(WbcStatementScope *scope);
 extern void wbc_statement_begin(const char *table, WbcStatementScope *scope);
 extern uint64 wbc_statement_execute(const char *statement, int nparams,
 									const Oid *types, const Datum *values,

@@ -7,8 +7,8 @@
  * the business of swr_miss.c.
  *
  * A read holds at most one pin and takes at most one lock at a time, but for
- * wbc_swr_look_again(), which runs under the flight lock.  What was pinned is
- * copied and unpinned before anything can throw.
+ * wbc_swr_look_again() and wbc_swr_is_not_fresh(), which run under the flight
+ * lock.  What was pinned is copied and unpinned before anything can throw.
  *
  *-------------------------------------------------------------------------
  */
@@ -219,7 +219,11 @@ judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 	switch (read->route.endpoint->on_invalidate)
 	{
 		case WBC_ON_INVALIDATE_EXPIRE:
-			return LOOK_STALE;
+			if (wbc_generation_is_of_endpoint(entry->nstripes,
+											  wbc_entry_stripes(entry), entry->seen,
+											  read->route.endpoint->stripe))
+				return LOOK_STALE;
+			break;
 		case WBC_ON_INVALIDATE_REMOVE:
 			break;
 	}
@@ -437,6 +441,20 @@ wbc_swr_take_lease(WbcRead *read)
 }
 
 /*
+ * Takes the stamp that a lease is to have, or to be joined with.  Returns false
+ * while a commit is under way that invalidates it, or has changed the endpoints:
+ * what a client computes now could not be stored.
+ */
+bool
+wbc_swr_take_lease_stamp(const WbcRead *read, WbcStamp *stamp)
+{
+	wbc_endpoint_stamp(&read->key, &read->route, stamp);
+	wbc_stamp_take(&read->key, stamp);
+	return !wbc_generation_stamp_in_progress(stamp) &&
+		(read->lease_time == 0 || wbc_endpoint_is_current());
+}
+
+/*
  * Takes the lease of a stale value, if it is to be had.
  */
 static void
@@ -445,8 +463,8 @@ try_lease(WbcRead *read)
 	WbcFlightAsk ask = wbc_swr_ask(read);
 	WbcStamp	stamp;
 
-	wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-	wbc_stamp_take(&read->key, &stamp);
+	if (!wbc_swr_take_lease_stamp(read, &stamp))
+		return;
 	ask.stamp = &stamp;
 	ask.will_wait = true;
 	switch (wbc_flight_join(&ask, &read->flight))
@@ -567,7 +585,7 @@ wbc_swr_take_fresh(WbcRead *read)
 
 /*
  * Is there no fresh value yet?  As wbc_swr_look_again(), but a stale one won't
- * do.
+ * do.  Called under the flight lock, too; doesn't throw.
  */
 bool
 wbc_swr_is_not_fresh(void *arg)

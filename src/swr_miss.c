@@ -36,6 +36,9 @@
 /* Rounds of "look, then find it isn't needed" before a flight is insisted on. */
 #define ROUNDS_MAX	16
 
+/* What part of all flights one call may be on at a time. */
+#define SHARE_OF_ONE	4
+
 /* ----------------------------------------------------------------
  * The table tier
  * ----------------------------------------------------------------
@@ -273,6 +276,24 @@ fail_for_want_of_worker(WbcRead *read)
 }
 
 /*
+ * No flight is needed, or may be made.  Returns false when it is to be tried
+ * again.
+ */
+static bool
+settle_without_flight(WbcRead *read, bool is_last_try)
+{
+	if (wbc_swr_look(read))
+		return true;
+	if (read->failed_lately)
+		wbc_swr_mark_failed(read);
+	else if (is_last_try)
+		answer_nothing(read);
+	else
+		return false;
+	return true;
+}
+
+/*
  * Joins or makes the flight that will answer this read, or finds that memory
  * can answer it after all, or fails.
  */
@@ -290,8 +311,12 @@ board(WbcRead *read)
 	}
 	if (ask.carrier == WBC_CARRIER_CLIENT)
 	{
-		wbc_endpoint_stamp(&read->key, &read->route, &stamp);
-		wbc_stamp_take(&read->key, &stamp);
+		if (!wbc_swr_take_lease_stamp(read, &stamp))
+		{
+			read->bypass = true;
+			answer_nothing(read);
+			return;
+		}
 		ask.stamp = &stamp;
 	}
 	ask.will_wait = true;
@@ -318,18 +343,9 @@ board(WbcRead *read)
 				wbc_metrics_wait_begins();
 				return;
 			case WBC_JOIN_NOT_NEEDED:
-				if (wbc_swr_look(read))
+				if (settle_without_flight(read, ask.join_only || read->bypass ||
+										  round >= ROUNDS_MAX))
 					return;
-				if (read->failed_lately)
-				{
-					wbc_swr_mark_failed(read);
-					return;
-				}
-				if (ask.join_only || read->bypass || round >= ROUNDS_MAX)
-				{
-					answer_nothing(read);
-					return;
-				}
 				break;
 			case WBC_JOIN_NO_WORKER:
 				if (round < ROUNDS_MAX && expect_worker())
@@ -416,7 +432,7 @@ arrive(WbcRead *read)
 	{
 		const WbcFlightResult *result = wbc_flight_result(read->flight);
 
-		if (result->failed &&
+		if (result->failed && wbc_swr_source(read) == WBC_SOURCE_NONE &&
 			result->error.sqlstate == WBC_ERRCODE_LEASE_LOST)
 		{
 			read->lease_lost = true;
@@ -441,6 +457,8 @@ typedef struct Group
 {
 	WbcRead   **reads;
 	int			n;
+	int			first;			/* those before it are not on a flight any more */
+	int			nflying;
 } Group;
 
 /*
@@ -461,23 +479,43 @@ leave_all(int code, Datum arg)
 }
 
 /*
+ * Waits for a group's flights, in order, until no more than so many are left of
+ * those that it has boarded.
+ */
+static void
+arrive_until(Group *group, int left)
+{
+	for (; group->nflying > left; group->first++)
+		if (group->reads[group->first]->flight >= 0)
+		{
+			arrive(group->reads[group->first]);
+			group->nflying--;
+		}
+}
+
+/*
  * Answers n reads for which wbc_swr_look() returned false.  What they need is
- * fetched side by side, within one wbcache.max_wait.  Failed reads are marked;
- * throws only what comes from outside, such as cancel.
+ * fetched side by side, within one wbcache.max_wait, by a part of all flights at
+ * a time.  Failed reads are marked; throws only what comes from outside, such as
+ * cancel.
  */
 void
 wbc_swr_fly(WbcRead **reads, int n)
 {
-	Group		group = {reads, n};
+	Group		group = {.reads = reads,.n = n};
+	int			most = Max(wbc_guc_max_flights / SHARE_OF_ONE, 1);
 
 	PG_ENSURE_ERROR_CLEANUP(leave_all, PointerGetDatum(&group));
 	{
 		for (int i = 0; i < n; i++)
-			if (!answer_without_flight(reads[i]))
-				board(reads[i]);
-		for (int i = 0; i < n; i++)
-			if (reads[i]->flight >= 0)
-				arrive(reads[i]);
+		{
+			if (answer_without_flight(reads[i]))
+				continue;
+			arrive_until(&group, most - 1);
+			board(reads[i]);
+			group.nflying += reads[i]->flight >= 0;
+		}
+		arrive_until(&group, 0);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_all, PointerGetDatum(&group));
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * swr_parts.h
- *	  What swr.c and swr_miss.c share, and nobody else may include.
+ *	  What swr.c, swr_miss.c and swr_warm.c share, and nobody else may
+ *	  include.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,6 +27,7 @@ wbc_swr_source(const WbcRead *read)
 		wbc_endpoint_source(read->route.endpoint);
 }
 
+extern bool wbc_swr_take_lease_stamp(const WbcRead *read, WbcStamp *stamp);
 extern bool wbc_swr_look_again(void *arg);
 extern bool wbc_swr_is_for(const WbcRead *read, int n, const uint32 *stripes);
 extern void wbc_swr_take_value(WbcRead *read, dsa_pointer pointer,

@@ -287,7 +287,7 @@ fetch_newest(IndexScanDesc iscan, Snapshot snapshot, TupleTableSlot *slot)
 static bool
 scan(Relation table, Relation index, const WbcKey *key, WbcTableRow *row)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(table)));
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	ScanKeyData keys[3];
 	IndexScanDesc iscan;

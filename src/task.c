@@ -163,18 +163,20 @@ wbc_task_list_running(WbcTask *tasks, int most)
 }
 
 /*
- * Claims tasks that are due for the worker and don't run, up to so many, for whoever is going
- * to start them now; those that don't get started are due again at "again".
- * Rows that somebody has locked are left for later.  Returns how many.
+ * Claims tasks that are due for the worker and don't run, up to so many, for
+ * whoever is going to start them now; those that don't get started are due again
+ * at "again".  What is due later than its interval and its delays allow is due now: the clock
+ * was set back.  Rows that somebody has locked are left for later.  Returns how
+ * many.
  */
 int
 wbc_task_claim_due(WbcTask *tasks, int most, TimestampTz now,
 				   TimestampTz again)
 {
-	static const Oid types[3] = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID};
-	Datum		values[3] = {
+	static const Oid types[4] = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, INTERVALOID};
+	Datum		values[4] = {
 		TimestampTzGetDatum(now), TimestampTzGetDatum(again),
-		Int32GetDatum(most)
+		Int32GetDatum(most), wbc_ttl_as_interval(RETRY_MOST)
 	};
 	int			n;
 
@@ -182,12 +184,14 @@ wbc_task_claim_due(WbcTask *tasks, int most, TimestampTz now,
 							  " WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY("
 							  "SELECT name FROM wbcache.task"
 							  " WHERE driver OPERATOR(pg_catalog.=) 'worker'"
-							  " AND next_start OPERATOR(pg_catalog.<=) $1"
+							  " AND (next_start OPERATOR(pg_catalog.<=) $1"
+							  " OR (next_start OPERATOR(pg_catalog.-) $1)"
+							  " OPERATOR(pg_catalog.>) GREATEST(\"interval\", $4))"
 							  " AND last_result IS DISTINCT FROM 'running'"
 							  " ORDER BY next_start LIMIT $3"
 							  " FOR UPDATE SKIP LOCKED))"
 							  " RETURNING " COLUMNS,
-							  3, types, values, NULL);
+							  4, types, values, NULL);
 	for (int i = 0; i < n; i++)
 		take_row(i, &tasks[i]);
 	return n;

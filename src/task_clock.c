@@ -22,6 +22,7 @@
 #include "error.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "shmem.h"
 #include "statement.h"
 #include "task.h"
 #include "task_clock.h"
@@ -92,6 +93,8 @@ wbc_task_clock_look_at_commit(void)
 {
 	static bool registered = false;
 
+	if (!wbc_shmem_is_ready())
+		return;
 	if (!registered)
 		RegisterXactCallback(xact_callback, NULL);
 	registered = true;
@@ -254,7 +257,8 @@ wbc_task_clock_run(TimestampTz now, TimestampTz *next)
 		return;
 	}
 	*next = Max(next_look, now + LOOK_SOON);
-	if ((now < next_look && !wbc_worker_was_told() && !any_has_ended()) ||
+	if ((now < next_look && next_look <= now + LOOK_SELDOM &&
+		 !wbc_worker_was_told() && !any_has_ended()) ||
 		!wbc_worker_begin_duty())
 		return;
 

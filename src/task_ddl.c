@@ -167,7 +167,7 @@ check_function(Oid function, Oid owner)
 
 /*
  * schedule_task(name, every, function, timeout).  A task that is replaced keeps
- * its owner.
+ * its owner, unless that role was dropped.
  */
 Datum
 wbcache_schedule_task(PG_FUNCTION_ARGS)
@@ -190,9 +190,12 @@ wbcache_schedule_task(PG_FUNCTION_ARGS)
 	(void) wbc_ttl_from_interval(PG_GETARG_INTERVAL_P(3), "timeout",
 								 1000, TIMEOUT_MAX,
 								 "Give a time from 1 millisecond to 1 day, such as '10 min'.");
-	owner = find_own(NameStr(*PG_GETARG_NAME(0)), &task) ? task.owner : GetUserId();
-	check_function(function, owner);
+	owner = GetUserId();
+	if (find_own(NameStr(*PG_GETARG_NAME(0)), &task) &&
+		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(task.owner)))
+		owner = task.owner;
 	check_login(owner);
+	check_function(function, owner);
 
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = PG_GETARG_DATUM(1);
@@ -204,7 +207,8 @@ wbcache_schedule_task(PG_FUNCTION_ARGS)
 			  " VALUES ($1, $2, $3, $4, $5, pg_catalog.now())"
 			  " ON CONFLICT (name) DO UPDATE SET"
 			  " \"interval\" = excluded.\"interval\","
-			  " function = excluded.function, timeout = excluded.timeout,"
+			  " function = excluded.function, owner = excluded.owner,"
+			  " timeout = excluded.timeout,"
 			  " failures = 0,"
 			  " next_start = CASE WHEN task.driver OPERATOR(pg_catalog.=) 'worker'"
 			  " THEN excluded.next_start END",
@@ -273,21 +277,25 @@ add_job(const char *task, Datum schedule)
 
 /*
  * Takes the task's job away from pg_cron, if there is one, and if pg_cron is
- * still there.  A job that has gone meanwhile is what we want.
+ * still there.  A job that has gone meanwhile is what we want; another may have
+ * its number by now, but not its name too.
  */
 static void
 remove_job(const WbcTask *task)
 {
-	static const Oid types[1] = {INT8OID};
-	Datum		values[1] = {Int64GetDatum(task->cron_job)};
+	static const Oid types[2] = {INT8OID, TEXTOID};
+	Datum		values[2];
 
 	if (task->cron_job == 0 || !OidIsValid(get_extension_oid("pg_cron", true)))
 		return;
+	values[0] = Int64GetDatum(task->cron_job);
+	values[1] = CStringGetTextDatum(job_name(NameStr(task->name)));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	(void) wbc_statement_execute("SELECT cron.unschedule(jobid) FROM cron.job"
-								 " WHERE jobid OPERATOR(pg_catalog.=) $1",
-								 1, types, values, NULL);
+								 " WHERE jobid OPERATOR(pg_catalog.=) $1"
+								 " AND jobname OPERATOR(pg_catalog.=) $2",
+								 2, types, values, NULL);
 	SPI_finish();
 }
 

@@ -41,7 +41,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -235,15 +234,15 @@ call(Run *run)
 		MemoryContextSwitchTo(context);
 		statement = statement_of(run->function);
 		pgstat_report_activity(STATE_RUNNING, statement);
-		enable_timeout_after(STATEMENT_TIMEOUT, Max(run->timeout / 1000, 1));
+		wbc_worker_begin_time_limit(run->timeout);
 		wbc_statement_run(statement, &first.receiver);
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		wbc_worker_end_time_limit();
 		CommitTransactionCommand();
 		take_result(run, first.text);
 	}
 	PG_CATCH();
 	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		wbc_worker_end_time_limit();
 		MemoryContextSwitchTo(TopMemoryContext);
 		wbc_error_catch(&error);
 		AbortCurrentTransaction();
@@ -251,7 +250,6 @@ call(Run *run)
 	}
 	PG_END_TRY();
 
-	QueryCancelPending = false;
 	MemoryContextSwitchTo(TopMemoryContext);
 	if (run->detail != NULL)
 		run->detail[pg_mbcliplen(run->detail, strlen(run->detail), DETAIL_MAX)] = '\0';

@@ -4,7 +4,7 @@
  *	  One GET request as a handle of libcurl's: its options, its body as it
  *	  comes in, where a redirect leads, and what became of it.
  *
- * http.c drives many of these.  No function here throws or uses palloc, since
+ * Layer 3.  http.c drives many of these.  No function here throws or uses palloc, since
  * most of them run while libcurl is at work or signals are blocked; memory is
  * malloc's, and want of it is reported by the result.
  *

@@ -4,7 +4,7 @@
  *	  What is known of each upstream at run time: its breaker, its rate
  *	  limit and its counters, in shared memory.
  *
- * A fixed table of slots, one for each foreign server in use, under one
+ * Layer 3.  A fixed table of slots, one for each foreign server in use, under one
  * LWLock.  Only the fetcher of a database changes the slots of its database
  * (that is where requests start and end); views take copies.  Anybody may
  * make a slot free for itself by evicting one that has nothing running.

@@ -66,6 +66,9 @@
 /* Where there is no task to say it. */
 #define INTERVAL	(5 * USECS_PER_MINUTE)
 
+/* Places that are multiples of it, modulo 1, come near every place soon. */
+#define GOLDEN_SECTION	0.618
+
 /* Before the upstream is tried again that is not asked now. */
 #define REST		(USECS_PER_SEC / 2)
 
@@ -254,7 +257,7 @@ start_job(Run *run, WbcWarmerJob *job)
 
 /*
  * Where the next job is: at the end, but while the upstream refuses all because of
- * failures, elsewhere after each.  For it may fail for just those of the highest
+ * failures, elsewhere after each, in steps that come near every place.  For it may fail for just those of the highest
  * priority, and one success is what closes its breaker.
  */
 static int
@@ -262,7 +265,7 @@ next_job(const Run *run)
 {
 	int			n = list_length(run->queue.jobs);
 
-	return n - 1 - (run->refused ? (int) ((int64) run->failed * n * 618 / 1000 % n) : 0);
+	return n - 1 - (run->refused ? (int) ((int64) (run->failed * GOLDEN_SECTION * n) % n) : 0);
 }
 
 /*
@@ -304,7 +307,7 @@ wait_for_first(Run *run)
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
 	wbc_swr_warm_land(&flying->read,
-					  flying->read.asked_at + (int64) wbc_guc_max_wait * 2000);
+					  flying->read.asked_at + 2 * (int64) wbc_guc_max_wait * 1000);
 	MemoryContextSwitchTo(caller);
 }
 

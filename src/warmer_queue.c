@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "guc.h"
+#include "key.h"
 #include "miscadmin.h"
 #include "statement.h"
 #include "utils/memutils.h"
@@ -26,7 +27,7 @@ static bool
 is_segment(const char *text)
 {
 	for (const char *p = text; *p != '\0'; p++)
-		if (*p == ':' || (unsigned char) *p < 0x20 || *p == 0x7f)
+		if (*p == ':' || wbc_key_is_control(*p))
 			return false;
 	return text[0] != '\0' && strlen(text) < WBC_KEY_MAX / 2;
 }

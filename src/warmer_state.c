@@ -5,8 +5,8 @@
  *
  * Layer 2.  A page for each database, under one lock, written by the one run
  * that a database has at a time (warmer.c holds a lock for that), and read by
- * whoever asks; but the fetcher counts its refreshes ahead there, and transactions
- * say at their commit that a run is wanted.  All functions are about the database
+ * whoever asks; but the fetcher counts its refreshes ahead there, transactions say
+ * at their commit that a run is wanted, and a loader that one will come.  All functions are about the database
  * of this process.  When all pages are taken, that of the database whose warmer
  * has run least lately goes.
  *
@@ -19,11 +19,9 @@
 #include "shmem.h"
 #include "warmer_state.h"
 
-#define PAGES	64
-
 typedef struct Pages
 {
-	WbcWarmerState page[PAGES]; /* lock */
+	WbcWarmerState page[WBC_DATABASES_MAX]; /* lock */
 } Pages;
 
 static Pages *pages;
@@ -61,7 +59,7 @@ wbc_warmer_state_register(void)
 static WbcWarmerState *
 find_page(void)
 {
-	for (int i = 0; i < PAGES; i++)
+	for (int i = 0; i < WBC_DATABASES_MAX; i++)
 		if (pages->page[i].dbid == MyDatabaseId)
 			return &pages->page[i];
 	return NULL;
@@ -73,7 +71,7 @@ make_page(void)
 {
 	WbcWarmerState *page = &pages->page[0];
 
-	for (int i = 1; i < PAGES; i++)
+	for (int i = 1; i < WBC_DATABASES_MAX; i++)
 		if (pages->page[i].started_at < page->started_at)
 			page = &pages->page[i];
 	memset(page, 0, sizeof(WbcWarmerState));

@@ -9,24 +9,24 @@
  * a background worker.  Invalidation takes effect with the commit of the
  * transaction that asked for it.
  *
- * A file includes only headers of the layers below it, or of its own layer to
- * its left.  What is named after another file, as swr_miss.c after swr.c, and
- * not listed here is a part of that one.
+ * A file includes only headers of the layers below it, and of its own layer those
+ * that stand above it here.  What is named after another file, as swr_miss.c after
+ * swr.c, and not listed here is a part of that one.
  *
- *	5 entry		wbcache.c		_PG_init, hooks
- *				launcher.c		keeps these running in each database
- *				fetcher.c		the worker that does all HTTP of a database
- *				loader.c		the workers that run SQL
- *				read.c			SQL: get, lookup, get_many, get_with_swr
- *				task_worker.c	the process of one run of a task
+ *	5 entry		read.c			SQL: get, lookup, get_many, get_with_swr
  *				stats.c			SQL: what the statistics views show
  *				describe.c		what all of these numbers are
  *				prometheus.c	SQL: metrics
  *				health.c		SQL: facts for health
- *	4 policy	swr.c			the read path
+ *				task_worker.c	the process of one run of a task
+ *				fetcher.c		the worker that does all HTTP of a database
+ *				loader.c		the workers that run SQL
+ *				launcher.c		keeps these running in each database
+ *				wbcache.c		_PG_init, hooks
+ *	4 policy	refresh.c		from a fetch's end to all who want its result
  *				fetch.c			one fetch: definition, request, answer
  *				load.c			one flight carried out by an SQL loader
- *				refresh.c		from a fetch's end to all who want its result
+ *				swr.c			the read path
  *				writeback.c		what the loaders do for the table tier
  *				push.c			what they tell others of invalidations
  *				hotkey.c		the hottest keys: noted, and fetched again after a crash
@@ -35,9 +35,10 @@
  *				write.c			SQL: set, delete, clear
  *				watch.c			triggers on the user's tables
  *				sidebar.c		the sidebar: how current its data is, its keys
+ *				bindable.c		what can be bound: a user's table, its columns
  *				bind.c			SQL: bind_events, watch_odds and their opposites
- *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				endpoint_trigger.c	what a change of wbcache.endpoint entails
+ *				endpoint_ddl.c	SQL: create_endpoint and its like
  *				task.c			rows of wbcache.task, and what becomes of them
  *				task_clock.c	starting tasks when their time has come
  *				task_ddl.c		SQL: schedule_task and its like, run_task
@@ -48,16 +49,17 @@
  *				ahead.c			keys that are refreshed before they turn stale
  *				pending.c		what a transaction will do at commit
  *				pending_end.c	doing it
- *				endpoint.c		routing, privileges, what a value depends on
- *				watched.c		which columns of the user's tables mean what
- *				endpoint_row.c	one row of wbcache.endpoint, compiled
  *				pattern.c		key patterns and templates
- *				http.c			libcurl, knows nothing of caching
- *				transfer.c		one request of http.c
- *				upstream.c		each server's breaker, rate limit, counters
- *				breaker.c		breaker and rate limit as state machines
- *				server.c		options of servers and user mappings
+ *				endpoint.c		routing, privileges, what a value depends on
+ *				router.c		a part of it: from a key to its endpoint
+ *				endpoint_row.c	one row of wbcache.endpoint, compiled
+ *				watched.c		which columns of the user's tables mean what
  *				call.c			calling an SQL loader with its role's rights
+ *				http.c			libcurl, knows nothing of caching
+ *				transfer.c		a part of it: one request
+ *				server.c		options of servers and user mappings
+ *				breaker.c		breaker and rate limit as state machines
+ *				upstream.c		each server's breaker, rate limit, counters
  *	2 state		generation.c	the stripes that make invalidation exact
  *				glob.c			the patterns that were invalidated last
  *				registry.c		keys that are registered for games
@@ -179,7 +181,8 @@ _PG_init(void)
 		return;
 
 	claim_shared_memory();
-	wbc_launcher_register();
+	if (!IsBinaryUpgrade)		/* whose new cluster must get no XIDs of ours */
+		wbc_launcher_register();
 	prev_object_access = object_access_hook;
 	object_access_hook = object_access;
 }

@@ -27,6 +27,9 @@
 /* Most games one key may be registered for. */
 #define WBC_GAMES_MAX		8
 
+/* Most databases that can be served. */
+#define WBC_DATABASES_MAX	64
+
 /* Most loader processes a database may have. */
 #define WBC_LOADERS_MAX		16
 
@@ -65,7 +68,7 @@ typedef struct WbcKey
 /* How a read was answered; the labels of wbcache.cache_status, in order. */
 typedef enum WbcStatus
 {
-	WBC_STATUS_HIT,				/* fresh, from the memory tier */
+	WBC_STATUS_HIT,				/* fresh, from either tier */
 	WBC_STATUS_STALE,			/* between soft and hard TTL */
 	WBC_STATUS_MISS,			/* this read started the flight it waited for */
 	WBC_STATUS_COLLAPSED,		/* waited for somebody else's flight */

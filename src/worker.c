@@ -24,6 +24,7 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -37,9 +38,14 @@
 /* Longest wait of a fetcher or loader for a lock on a catalog or on wbcache.endpoint. */
 #define LOCK_TIMEOUT	"1s"
 
+/* How long a user's function may go on when its time is over. */
+#define OVERRUN_MS		5000
+
 static WbcWorker *workers;		/* all of it: lock; told is also read without */
 static LWLock *lock;
 static int	my_slot = -1;		/* of this process, once it has entered */
+static TimeoutId overrun = MAX_TIMEOUTS;	/* once registered */
+static volatile sig_atomic_t has_overrun = false;
 
 static Size
 workers_size(void)
@@ -138,6 +144,12 @@ go_out(int code, Datum arg)
 {
 	WbcWorker  *me = &workers[DatumGetInt32(arg)];
 
+	if (has_overrun)
+		ereport(LOG,
+				(errmsg("a function went on for %d s after its time was over; its process was ended",
+						OVERRUN_MS / 1000),
+				 errhint("Don't let it catch query_canceled.")));
+
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (me->pid == MyProcPid)
 	{
@@ -227,6 +239,55 @@ wbc_worker_enter_task(Oid dbid, TimestampTz now)
 	}
 }
 
+/*
+ * Should it not be started yet?  A clock that was set back must not hold it for
+ * longer than anybody would.
+ */
+bool
+wbc_worker_is_held(const WbcWorker *worker, TimestampTz now)
+{
+	return worker->not_before > now && worker->not_before <= now + HOLD_FOR_DROP;
+}
+
+/* A signal handler's part: the process ends as by SIGTERM. */
+static void
+end_overrun(void)
+{
+	has_overrun = true;
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+/*
+ * From here to wbc_worker_end_time_limit() this process runs a function of a
+ * user's.  When its time is over it is cancelled; if it goes on all the same, as by
+ * catching that, its process is ended.
+ */
+void
+wbc_worker_begin_time_limit(int64 microseconds)
+{
+	int			ms = (int) Max(microseconds / 1000, 1);
+
+	if (overrun == MAX_TIMEOUTS)
+		overrun = RegisterTimeout(USER_TIMEOUT, end_overrun);
+	enable_timeout_after(STATEMENT_TIMEOUT, ms);
+	enable_timeout_after(overrun, ms + OVERRUN_MS);
+}
+
+/*
+ * Also if it had not begun.  A cancel that comes too late must not hit what comes
+ * next.  Doesn't throw.
+ */
+void
+wbc_worker_end_time_limit(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	if (overrun != MAX_TIMEOUTS)
+		disable_timeout(overrun, false);
+	QueryCancelPending = false;
+}
+
 /* Hold the lock. */
 static void
 wake_loaders(Oid dbid, bool tell)
@@ -284,8 +345,9 @@ wbc_worker_take_note(void)
 }
 
 /*
- * Makes this loader the one of its database that writes the table tier.
- * Returns false when another one is.
+ * Makes this loader the one of its database that does what only one may do at a
+ * time: writes the table tier, notifies, looks at the tasks.  Returns false when
+ * another one is.
  */
 bool
 wbc_worker_begin_duty(void)

@@ -30,14 +30,17 @@ typedef struct WbcWorker
 	int			procno;			/* of that process */
 	TimestampTz started_at;		/* the last time */
 	int			starts;
-	bool		on_duty;		/* of its database's loaders, writes the table
-								 * tier now */
+	bool		on_duty;		/* of its database's loaders, does what only
+								 * one may do at a time */
 	bool		told;			/* a loader: look at the tasks */
 	TimestampTz not_before;		/* it should not be started before */
 } WbcWorker;
 
 extern void wbc_worker_register(void);
 extern const char *wbc_worker_kind_name(WbcWorkerKind kind);
+extern bool wbc_worker_is_held(const WbcWorker *worker, TimestampTz now);
+extern void wbc_worker_begin_time_limit(int64 microseconds);
+extern void wbc_worker_end_time_limit(void);
 extern int	wbc_worker_slot(WbcWorkerKind kind, Oid dbid, int number);
 extern bool wbc_worker_enter(int slot, TimestampTz now);
 extern void wbc_worker_connect(int slot);

@@ -122,6 +122,28 @@ choose_ttls(FunctionCallInfo fcinfo, const WbcEndpoint *endpoint,
 }
 
 /*
+ * Fills in the key, its TTLs and its stamp.  Throws unless the role may write it.
+ */
+static void
+take_stamp(FunctionCallInfo fcinfo, WbcPendingValue *value)
+{
+	for (int round = 1;; round++)
+	{
+		WbcRoute	route;
+
+		write_to(PG_GETARG_TEXT_PP(0), &value->key, &route);
+		choose_ttls(fcinfo, route.endpoint, value);
+		wbc_endpoint_stamp(&value->key, &route, &value->stamp);
+		if (!PG_ARGISNULL(4))
+			add_tags(&value->stamp, PG_GETARG_ARRAYTYPE_P(4));
+		wbc_stamp_take(&value->key, &value->stamp);
+		if (wbc_endpoint_is_current())
+			return;
+		wbc_endpoint_not_at_rest(round);
+	}
+}
+
+/*
  * What a lease has recorded says nothing of tags that come later.
  */
 static void
@@ -157,25 +179,18 @@ Datum
 wbcache_set(PG_FUNCTION_ARGS)
 {
 	WbcPendingValue value;
-	WbcRoute	route;
 	text	   *json;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 
-	write_to(PG_GETARG_TEXT_PP(0), &value.key, &route);
+	take_stamp(fcinfo, &value);
+	if (!PG_ARGISNULL(4) && !PG_ARGISNULL(5))
+		refuse_tags();
 	json = PG_GETARG_TEXT_PP(1);
 	value.value = VARDATA_ANY(json);
 	value.value_len = VARSIZE_ANY_EXHDR(json);
 	check_size(value.value_len);
-	choose_ttls(fcinfo, route.endpoint, &value);
-
-	wbc_endpoint_stamp(&value.key, &route, &value.stamp);
-	if (!PG_ARGISNULL(4) && !PG_ARGISNULL(5))
-		refuse_tags();
-	if (!PG_ARGISNULL(4))
-		add_tags(&value.stamp, PG_GETARG_ARRAYTYPE_P(4));
-	wbc_stamp_take(&value.key, &value.stamp);
 	value.lease = 0;
 	if (!PG_ARGISNULL(5))
 		use_lease(&value, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp());

@@ -4,8 +4,9 @@
  *	  Brings entries from memory into the table tier, and takes out of it
  *	  what is of no use any more.
  *
- * Layer 4.  Called by the loaders when no flight waits for them, and only by
- * one of a database at a time, so that the table never has two writers.
+ * Layer 4.  Called by the loaders when no flight waits for them, or memory would
+ * lose what is not written, and only by one of a database at a time, so that the
+ * table never has two writers.
  *
  * Entries that a transaction of ours holds pinned are let go of in every case:
  * at its end, by its error, or at the end of the process.
@@ -274,6 +275,15 @@ prepare(void)
 	prepared = true;
 }
 
+/* If the clock was set back, what is due later than it can be is due now. */
+static void
+bear_clock(TimestampTz now)
+{
+	if (not_before > now + RETRY_INTERVAL || next_write > now + RETRY_INTERVAL ||
+		next_purge > now + PURGE_INTERVAL)
+		not_before = next_write = next_purge = now;
+}
+
 /*
  * Does a batch of what is due.  Returns whether it should be called again at
  * once; else sets when.
@@ -283,6 +293,7 @@ wbc_writeback_run(TimestampTz now, TimestampTz *next)
 {
 	bool		more = false;
 
+	bear_clock(now);
 	*next = Max(not_before, now + WRITE_INTERVAL);
 	if (now < not_before || RecoveryInProgress() || !wbc_worker_begin_duty())
 		return false;

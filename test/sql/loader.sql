@@ -8,6 +8,9 @@ GRANT USAGE ON SCHEMA loader_test TO regress_loader_reader, regress_loader_other
 GRANT USAGE ON SCHEMA test TO regress_loader_owner, regress_loader_reader, regress_loader_other;
 GRANT EXECUTE ON FUNCTION wbcache.create_endpoint, wbcache.alter_endpoint, wbcache.drop_endpoint TO regress_loader_owner;
 
+GRANT EXECUTE ON FUNCTION wbcache.get_with_swr, wbcache.invalidate_own
+  TO regress_loader_owner, regress_loader_reader, regress_loader_other;
+
 CREATE SEQUENCE loader_test.calls;
 GRANT USAGE, SELECT ON SEQUENCE loader_test.calls TO regress_loader_owner, regress_loader_reader, regress_loader_other;
 CREATE TABLE loader_test.source (id text PRIMARY KEY, value text);
@@ -166,6 +169,16 @@ SELECT wbcache.get('loader_dividing:0');
 SELECT wbcache.get('loader_dividing:x');
 \echo :LAST_ERROR_SQLSTATE
 SELECT wbcache.get('loader_dividing:1');
+
+-- Also those that would say something else of a key without a loader.
+CREATE FUNCTION loader_test.load_lost(parts text[]) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'lost' USING ERRCODE = 'WB006';
+END $$;
+SELECT wbcache.create_endpoint('loader_lost', 'loader_lost:{id}', loader => 'loader_test.load_lost(text[])', error_ttl => '0');
+SELECT wbcache.get('loader_lost:1');
+SELECT wbcache.get_with_swr('private:lost', 'loader_test.load_lost(text[])', '1 h', '2 h');
+\echo :LAST_ERROR_SQLSTATE
 
 -- While it fails, what is stale stays.
 SELECT wbcache.alter_endpoint('loader_failing', error_ttl => '1 ms', soft_ttl => '1 ms', hard_ttl => '1 h');
@@ -451,6 +464,11 @@ SELECT wbcache.get_with_swr('own', 'loader_test.load(text[])', '1 h', '1 h') ->>
 ROLLBACK;
 SELECT wbcache.get_with_swr('own', 'loader_test.load(text[])', '1 h', '1 h') ->> 'value' AS value;
 
+-- However many keys of their own a transaction invalidates, nothing else is.
+SELECT wbcache.get('loader:1') IS NOT NULL AS cached;
+SELECT count(*) FROM (SELECT wbcache.invalidate_own('own' || i) FROM generate_series(1, 120000) i) own;
+SELECT status FROM wbcache.lookup('loader:1');
+
 -- A value of a dropped function is not served for another function, nor for an endpoint made later.
 RESET ROLE;
 SELECT wbcache.get_with_swr('later:1', 'loader_test.load(text[])', '1 h', '1 h') -> 'parts' AS parts;
@@ -463,6 +481,8 @@ SELECT wbcache.get('loader:1');
 \set VERBOSITY terse
 DROP SCHEMA loader_test CASCADE;
 REVOKE ALL ON FUNCTION wbcache.create_endpoint, wbcache.alter_endpoint, wbcache.drop_endpoint FROM regress_loader_owner;
+REVOKE ALL ON FUNCTION wbcache.get_with_swr, wbcache.invalidate_own
+  FROM regress_loader_owner, regress_loader_reader, regress_loader_other;
 REVOKE ALL ON FOREIGN SERVER test_upstream FROM regress_loader_owner;
 REVOKE ALL ON SCHEMA test FROM regress_loader_owner, regress_loader_reader, regress_loader_other;
 DROP ROLE regress_loader_owner, regress_loader_reader, regress_loader_other;

@@ -104,6 +104,23 @@ CALL privileges_of('regress_wbcache_group', 'privileges_group:1');
 CALL privileges_of('regress_wbcache_stranger', 'privileges_group:1');
 SELECT wbcache.alter_endpoint('privileges_group', readers => '{regress_wbcache_group}', writers => '{regress_wbcache_group}');
 
+-- What an endpoint held before it was dropped is not for the next one of its name, which may be another role's; not even
+-- where stale values are served.
+SET ROLE regress_wbcache_owner;
+SELECT wbcache.create_endpoint('privileges_left', 'privileges_left:{id}', soft_ttl => '1 h', on_invalidate => 'expire');
+SELECT wbcache.set('privileges_left:1', '"secret"');
+SELECT wbcache.invalidate('privileges_left:1');
+SELECT value, status FROM wbcache.lookup('privileges_left:1');
+SELECT wbcache.drop_endpoint('privileges_left');
+SET ROLE regress_wbcache_stranger;
+SELECT wbcache.create_endpoint('privileges_left', 'privileges_left:{id}', soft_ttl => '1 h', on_invalidate => 'expire');
+SELECT value, status FROM wbcache.lookup('privileges_left:1');
+SELECT wbcache.set('privileges_left:1', '"of the stranger"');
+SELECT wbcache.alter_endpoint('privileges_left', soft_ttl => '2 h');
+SELECT value, status FROM wbcache.lookup('privileges_left:1');
+SELECT wbcache.drop_endpoint('privileges_left');
+RESET ROLE;
+
 -- A SECURITY DEFINER function lends its owner's right.
 CREATE FUNCTION privileges_get(key text) RETURNS json LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
   AS 'SELECT wbcache.get(key)';

@@ -470,6 +470,24 @@ END $$;
 SELECT count(value) > 4900 AS nearly_all
   FROM wbcache.get_many((SELECT array_agg('set:many' || i) FROM generate_series(1, 5000) i));
 
+-- What savepoints take back costs no memory.
+BEGIN;
+DO $$
+DECLARE
+  value json := to_json(repeat('x', 1000000));
+BEGIN
+  FOR i IN 1 .. 100 LOOP
+    BEGIN
+      PERFORM wbcache.set('set:large', value);
+      RAISE division_by_zero;
+    EXCEPTION
+      WHEN division_by_zero THEN NULL;
+    END;
+  END LOOP;
+END $$;
+SELECT sum(total_bytes) < 5000000 AS little FROM pg_backend_memory_contexts WHERE name = 'wbcache pending';
+COMMIT;
+
 -- An endpoint's name is a tag of all its keys.
 SELECT wbcache.set('set:named', '1');
 SELECT wbcache.get('set:named');

@@ -74,6 +74,13 @@ SELECT wbcache.schedule_with_cron('good', '* * * * *');
 SELECT name FROM wbcache.task;
 RESET ROLE;
 
+-- whose owner was dropped
+CREATE ROLE task_dropped LOGIN;
+UPDATE wbcache.task SET owner = 'task_dropped' WHERE name = 'bad';
+DROP ROLE task_dropped;
+SELECT wbcache.schedule_task('bad', '1 h', 'test.task_good()');
+SELECT owner = current_user::regrole AS mine FROM wbcache.task WHERE name = 'bad';
+
 -- transactions
 BEGIN;
 SELECT wbcache.schedule_task('good', '3 h', 'test.task_good()');

@@ -120,10 +120,10 @@ behaviour 'SIGHUP: a setting that the fetcher uses' => sub {
 };
 
 behaviour 'when there is no room for another flight, reads fail with an error of their own' => sub {
-	my $reader = session($node, 'postgres');
+	my @readers = map { session($node, 'postgres') } 1 .. 4;
 	$upstream->behave(path => '/api/v3/echo/room*', hang => 1);
-	$reader->send(q{SELECT count(value), count(error), min(error) FROM wbcache.get_many(
-		(SELECT array_agg('echo:room' || i) FROM generate_series(1, 17) i))});
+	$readers[$_]->send(qq{SELECT count(value), count(error) FROM wbcache.get_many(
+		(SELECT array_agg('echo:room$_-' || i) FROM generate_series(1, 4) i))}) for 0 .. 3;
 	ok(await_value($session, 'SELECT waiters, pending_keys FROM wbcache.stat_coalescer', '16|16'), 'all flights are taken');
 	my $answer = $session->ask('echo:more');
 	is($answer->{sqlstate}, 'WB005', 'SQLSTATE');
@@ -132,8 +132,19 @@ behaviour 'when there is no room for another flight, reads fail with an error of
 	$session->run(q{SELECT wbcache.set('echo:stale', '{"n": 0}', soft_ttl => '1 us')});
 	is($session->ask('echo:stale')->{status}, 'stale', 'a stale value is served');
 	$upstream->clear;
-	is(($reader->receive)[0], '16|1|too many fetches are under way', 'values, errors');
+	is(($_->receive)[0], '4|0', 'values, errors') for @readers;
 	is($session->ask('echo:more')->{status}, 'miss', 'there is room again');
+};
+
+behaviour 'get_many fetches more than there is room for, and leaves room to others' => sub {
+	my $reader = session($node, 'postgres');
+	$upstream->behave(path => '/api/v3/echo/lot*', hang => 1);
+	$reader->send(q{SELECT count(value), count(error) FROM wbcache.get_many(
+		(SELECT array_agg('echo:lot' || i) FROM generate_series(1, 40) i))});
+	ok(await_value($session, 'SELECT waiters, pending_keys FROM wbcache.stat_coalescer', '4|4'), 'a quarter of the flights');
+	is($session->ask('echo:beside')->{status}, 'miss', 'another reader is served');
+	$upstream->clear;
+	is(($reader->receive)[0], '40|0', 'values, errors');
 };
 
 behaviour 'DROP EXTENSION and CREATE EXTENSION under a running fetcher' => sub {

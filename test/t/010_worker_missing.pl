@@ -3,6 +3,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use PostgreSQL::Test::Utils;
 use Test::More;
 use WbcacheTest;
 
@@ -38,6 +39,10 @@ behaviour 'without shared_preload_libraries the definitions work, and the cache 
 		like($error, qr/^HINT:  Add 'wbcache' to shared_preload_libraries in postgresql\.conf and restart the server\.$/m, 'hint');
 	}
 	is($session->error(q{SELECT wbcache.drop_endpoint('echo')}), '', 'drop_endpoint');
+	$session->run(q{CREATE FUNCTION nothing() RETURNS void LANGUAGE sql AS ''; CREATE TABLE event (id text, sport text, league text, status text, starts timestamptz)});
+	is($session->error(q{SELECT wbcache.schedule_task('task', '1 h', 'nothing()')}), '', 'schedule_task');
+	is($session->error(q{SELECT wbcache.bind_events('event', 'id', 'sport', 'league', 'status', 'starts')}), '', 'bind_events');
+	is($session->error(q{SELECT wbcache.unbind_events('event'), wbcache.unschedule_task('task')}), '', 'and their opposites');
 	$session->run(q{SELECT wbcache.create_endpoint('echo', 'echo:{x}', 'api', '/echo/{x}', soft_ttl => '10 min')});
 };
 
@@ -45,6 +50,24 @@ behaviour 'with it, the same definitions are served' => sub {
 	start_with(q{shared_preload_libraries = 'wbcache'});
 	$session = WbcacheTest::session($node, 'postgres');
 	is($session->ask('echo:1')->{status}, 'miss', 'a miss');
+};
+
+# What they wrote would have transaction IDs that the new cluster doesn't know of.
+behaviour 'in a server that pg_upgrade has started nothing runs' => sub {
+	my $workers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'wbcache%'};
+
+	ok(await_value($session, $workers, 4), 'a launcher, a fetcher, two loaders');
+	$session->close;
+	$node->stop;
+	system_or_bail('pg_ctl', '-w', '-s', '-D', $node->data_dir, '-l', $node->logfile, '-o', '-b', 'start');
+	$session = WbcacheTest::session($node, 'postgres');
+	is($session->value($workers), 0, 'with -b: none');
+	$session->close;
+	undef $session;
+	system_or_bail('pg_ctl', '-w', '-s', '-D', $node->data_dir, '-m', 'fast', 'stop');
+	$node->start;
+	$session = WbcacheTest::session($node, 'postgres');
+	ok(await_value($session, $workers, 4), 'without it: all');
 };
 
 behaviour 'a database that is not listed gets what was set, and else an error' => sub {

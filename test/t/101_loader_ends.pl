@@ -183,4 +183,47 @@ behaviour 'a fast shutdown in the middle of a load is prompt' => sub {
 	like($session->ask('waiting:shutdown')->{status}, qr{^(?:miss|hit)$}, 'the server serves again, what was loaded in the last moment too');
 };
 
+behaviour 'a loader that goes on when its time is over: its process is ended, and others go on' => sub {
+	my $log = log_size($node);
+
+	set_loaders(1);
+	loaders(1, 'one loader');
+	$session->run(<<'END_SQL');
+CREATE FUNCTION test.stubborn(parts text[]) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+  LOOP
+    BEGIN
+      PERFORM pg_sleep(60);
+    EXCEPTION WHEN query_canceled THEN
+    END;
+  END LOOP;
+END $$;
+SELECT wbcache.create_endpoint('stubborn', 'stubborn:{id}', loader => 'test.stubborn(text[])', statement_timeout => '10 ms');
+SET wbcache.max_wait = '1ms';
+END_SQL
+	is($session->ask('stubborn:1')->{sqlstate}, 'WB003', 'a reader does not wait for it');
+	$session->run(q{SET wbcache.max_wait = '60s'});
+	ok($node->wait_for_log(qr/LOG:  a function went on for 5 s after its time was over; its process was ended/, $log), 'the log says so');
+	is($session->ask('waiting:after')->{status}, 'miss', 'another key is loaded');
+	$session->run(q{SELECT wbcache.drop_endpoint('stubborn')});
+	set_loaders(2);
+};
+
+behaviour 'a task starts while all loaders are busy all the time' => sub {
+	set_loaders(1);
+	loaders(1, 'one loader');
+	$session->run(<<'END_SQL');
+CREATE FUNCTION test.slow(parts text[]) RETURNS json LANGUAGE sql AS $$ SELECT '1'::json FROM pg_sleep(0.1) $$;
+CREATE FUNCTION test.task() RETURNS void LANGUAGE sql AS '';
+SELECT wbcache.create_endpoint('slow', 'slow:{id}', loader => 'test.slow(text[])', soft_ttl => '1 h');
+SET wbcache.max_wait = '1ms';
+SELECT count(*) FROM wbcache.get_many(ARRAY(SELECT 'slow:' || i FROM generate_series(1, 200) i));
+SELECT wbcache.schedule_task('task', '1 h', 'test.task()');
+END_SQL
+	ok(await_value($session, q{SELECT runs FROM wbcache.task}, 1), 'it has run');
+	cmp_ok($session->stat('stat_coalescer', 'pending_keys'), '>', 0, 'before the loads were through');
+	$session->run(q{RESET wbcache.max_wait; SELECT wbcache.drop_endpoint('slow'), wbcache.unschedule_task('task')});
+	set_loaders(2);
+};
+
 done_testing();

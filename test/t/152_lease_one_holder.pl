@@ -9,10 +9,12 @@ use WbcacheTest;
 
 my $flights = 64;
 my $node = start_instance('main', conf => "wbcache.max_flights = $flights\nwbcache.loaders = 0");
-my $session = install($node, 'postgres', WbcacheTest::Upstream->start);
+my $upstream = WbcacheTest::Upstream->start;
+my $session = install($node, 'postgres', $upstream);
 
 $session->run(<<'END_SQL');
 SELECT wbcache.create_endpoint('page', 'page:{id}', soft_ttl => '1 h', tags => ARRAY['group:{id}']);
+SELECT wbcache.create_endpoint('echo', 'echo:{x}', 'api', '/echo/{x}', soft_ttl => '1 h');
 CREATE UNLOGGED TABLE test.caller (pid int, key text, value text, status text, lease bigint);
 -- Acquires, and notes what came; returns the lease.
 CREATE FUNCTION test.acquire(key text, lease_time interval DEFAULT '30 s') RETURNS bigint LANGUAGE sql
@@ -198,6 +200,8 @@ behaviour 'leases nobody comes back for do not fill the table of flights' => sub
 	is($session->error(q{SELECT * FROM wbcache.acquire('page:long_after', '1 h')}), '', 'they are over: there is room');
 	$error = $session->error(sprintf($fill, 'short', '1 s'));
 	like($error, qr/WB005/, 'full again');
+	my $beside = $session->ask('echo:beside');
+	is($beside->{status}, 'miss', 'but not for what an upstream has') or diag(WbcacheTest::encode($beside));
 	ok(await(sub { $session->error(q{SELECT * FROM wbcache.acquire('page:short_after', '1 h')}) eq '' }), 'and room again when their time is over');
 };
 

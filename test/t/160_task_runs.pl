@@ -118,6 +118,15 @@ behaviour 'a task that fails is tried again with a growing delay' => sub {
 	$session->run(q{SELECT wbcache.unschedule_task('failing')});
 };
 
+behaviour 'a task that a clock set back has left for later than its interval runs now' => sub {
+	$session->run(q{SELECT wbcache.schedule_task('early', '1 h', 'test.failing()')});
+	task_is('last_result', 'succeeded', 'a run', 'early');
+	$session->run(q{UPDATE wbcache.task SET next_start = now() + interval '61 min' WHERE name = 'early'});
+	$session->run(q{SELECT wbcache.schedule_task('other', '1 h', 'test.failing()')});
+	task_is(q{runs, next_start <= now() + interval '1 h'}, '2|t', 'another', 'early');
+	$session->run(q{SELECT wbcache.unschedule_task(name) FROM wbcache.task WHERE name IN ('early', 'other')});
+};
+
 behaviour 'a task that says it failed keeps what it has written' => sub {
 	$session->run(q{CREATE TABLE test.written (at timestamptz);
 		CREATE FUNCTION test.partly() RETURNS text LANGUAGE sql AS $$INSERT INTO test.written VALUES (now()); SELECT 'failed: half of it'$$});

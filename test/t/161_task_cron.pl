@@ -70,10 +70,26 @@ behaviour 'taken back, the worker runs it' => sub {
 	ok(await_value($session, "SELECT driver, runs, last_result $task", 'worker|3|succeeded'), 'the worker runs it');
 };
 
-behaviour 'a job that was removed by hand is no obstacle' => sub {
-	$session->run(q{SELECT wbcache.schedule_with_cron('note', '* * * * *'); SELECT cron.unschedule(jobid) FROM cron.job});
+behaviour 'a job that was removed by hand is no obstacle, and health() says so' => sub {
+	my $said = q{SELECT message FROM wbcache.health_reasons WHERE code = 'task_without_job'};
+
+	$session->run(q{SELECT wbcache.schedule_with_cron('note', '0 0 1 1 *')});
+	is($session->value($said), '', 'nothing to say');
+	$session->run(q{SELECT cron.alter_job(jobid, active => false) FROM cron.job});
+	is($session->value($said), 'pg_cron does not run task "note": its job is not active', 'not active');
+	$session->run(q{SELECT cron.unschedule(jobid) FROM cron.job});
+	is($session->value($said), 'pg_cron does not run task "note": its job is gone', 'gone');
 	$session->run(q{SELECT wbcache.schedule_with_worker('note')});
 	is($session->value("SELECT driver $task"), 'worker', 'the row');
+	is($session->value($said), '', 'nothing to say again');
+};
+
+behaviour 'another job that has its number by now is left alone' => sub {
+	$session->run(q{SELECT wbcache.schedule_with_cron('note', '0 0 1 1 *'); SELECT cron.unschedule(jobid) FROM cron.job});
+	$session->run(q{UPDATE wbcache.task SET cron_job = cron.schedule('mine', '0 0 1 1 *', 'SELECT 1') WHERE name = 'note'});
+	$session->run(q{SELECT wbcache.schedule_with_worker('note')});
+	is($session->value('SELECT jobname FROM cron.job'), 'mine', 'the job');
+	$session->run('SELECT cron.unschedule(jobid) FROM cron.job');
 };
 
 behaviour 'unschedule_task removes the job' => sub {

@@ -83,8 +83,8 @@ sub let_registrations_expire
 	open(my $in, '<:raw', $file) or die $!;
 	local $/;
 	my $content = <$in>;
-	my ($magic, undef, $size) = unpack('L L Q', $content);
-	my $piece = substr($content, 16);
+	my ($magic, undef, $size, $shutdown) = unpack('L L Q Q', $content);
+	my $piece = substr($content, 24);
 	my $n = 32768;
 	my @table = map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82f63b78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
 	my $crc = 0xffffffff;
@@ -100,7 +100,7 @@ sub let_registrations_expire
 	}
 	$crc = $table[($crc ^ $_) & 0xff] ^ ($crc >> 8) for unpack('C*', $piece);
 	open(my $out, '>:raw', $file) or die $!;
-	print $out pack('L L Q', $magic, $crc ^ 0xffffffff, $size), $piece;
+	print $out pack('L L Q Q', $magic, $crc ^ 0xffffffff, $size, $shutdown), $piece;
 	close($out);
 	return $made;
 }
@@ -168,6 +168,25 @@ behaviour 'the files are there between a shutdown and a start only' => sub {
 	$node->start;
 	ok(!-e $node->data_dir . "/pg_stat/wbcache.$_", "$_ after a start") for qw(stripes globs registry);
 	$session = session($node, 'postgres');
+};
+
+behaviour 'a clean run of the server without the library, which invalidates nothing' => sub {
+	$session->run(<<'END');
+CREATE TABLE price (id int PRIMARY KEY, game int, price numeric);
+INSERT INTO price VALUES (1, 1, 2);
+SELECT wbcache.watch_odds('price', 'game', 'price');
+CREATE FUNCTION load_price(parts text[]) RETURNS json LANGUAGE sql AS 'SELECT to_json(price) FROM public.price WHERE game = parts[2]::int';
+SELECT wbcache.create_endpoint('price', 'price:{game}', loader => 'load_price(text[])', soft_ttl => '10 h', tags => ARRAY['game:{game}']);
+END
+	is($session->value(q{SELECT wbcache.get('price:1')}), 2, 'the value');
+	rows('price:%', 1);
+	$node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
+	$session->close;
+	$node->restart;
+	session($node, 'postgres')->run('UPDATE price SET price = 9');
+	$node->append_conf('postgresql.conf', q{shared_preload_libraries = 'wbcache'});
+	restart('clean');
+	is($session->value(q{SELECT wbcache.get('price:1')}), 9, 'what was stored before is not believed');
 };
 
 done_testing();

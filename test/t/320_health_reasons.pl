@@ -243,10 +243,10 @@ END
 
 behaviour 'almost as many flights as there can be' => sub {
 	$upstream->behave(path => '*', hang => 1);
-	$other->send(q{SET wbcache.max_wait = '60s'; SELECT count(*) FROM wbcache.get_many(ARRAY(SELECT 'odds:hang' || i FROM generate_series(1, 13) i))});
+	$session->run(q{SELECT count(wbcache.set('odds:hang' || i, '1', soft_ttl => '1 us')) FROM generate_series(1, 13) i});
+	$session->run(q{SELECT count(wbcache.get('odds:hang' || i)) FROM generate_series(1, 13) i});
 	$health->is_there('flights_full', 'degraded');
 	$upstream->clear;
-	$other->receive;
 	$health->is_gone('flights_full');
 };
 
@@ -393,6 +393,13 @@ behaviour 'a task that is cut off' => sub {
 	$session->run(q{CREATE OR REPLACE FUNCTION test.tidy() RETURNS text LANGUAGE sql RETURN 'done'});
 	$session->run(q{SELECT wbcache.run_task('tidy')});
 	$health->is_gone('task_interrupted');
+};
+
+behaviour 'a task of pg_cron, restored where there is none' => sub {
+	$session->run(q{UPDATE wbcache.task SET driver = 'cron', cron_schedule = '*/5 * * * *', cron_job = 7, next_start = NULL WHERE name = 'tidy'});
+	$health->is_there('task_without_job', 'warning', 'tidy');
+	$session->run(q{SELECT wbcache.schedule_with_worker('tidy')});
+	$health->is_gone('task_without_job');
 };
 
 # ---------------------------------------------------------------------------
