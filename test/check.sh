@@ -13,7 +13,9 @@
 #   upstream   test/upstream/test_upstream.py
 #
 # What counts as one test: an SQL file, an isolation spec, a test point of a TAP file, a unit test in Python, the build,
-# and that the instance of the SQL and isolation tests neither crashed nor refused to stop.
+# and that the instance of the SQL and isolation tests neither crashed nor refused to stop. One failure each: a name in
+# TESTS that is a test of none of the parts, a file in PROVE_TESTS that isn't there, a part that has no tests or whose
+# program fails though none of its tests does.
 #
 # Prometheus, promtool and the PostgreSQL exporter are unpacked in the caller's cache (lib/programs.sh), for tap.
 #
@@ -75,6 +77,7 @@ main_inside() {
   fi
   count 1 0
   wbc_tree_create
+  check_names "$@"
   for part in "$@"; do
     "run_$part"
   done
@@ -84,6 +87,42 @@ main_inside() {
 # count PASSED FAILED: added up by the outer half.
 count() {
   printf '%d %d\n' "$1" "$2" >>"$WBC_WORK/counts"
+}
+
+# fail_one MESSAGE
+fail_one() {
+  wbc_say "== $*"
+  count 0 1
+}
+
+# check_names PART...: what TESTS and PROVE_TESTS ask for must be there. A name in TESTS may be of any of these parts.
+check_names() {
+  local part word words known=() folders=()
+  for part in "$@"; do
+    case $part in
+      regress) folders+=(test/sql) known+=(test/sql/*.sql) ;;
+      isolation) folders+=(test/specs) known+=(test/specs/*.spec) ;;
+      tap) check_tap_files ;;
+    esac
+  done
+  [ "${#folders[@]}" -gt 0 ] || return 0
+  known=("${known[@]##*/}")
+  mapfile -td ' ' words < <(printf '%s' "${TESTS:-}")
+  for word in "${words[@]}"; do
+    [ -n "$word" ] || continue
+    case " ${known[*]%.*} " in
+      *" $word "*) ;;
+      *) fail_one "no test \"$word\" in ${folders[*]}" ;;
+    esac
+  done
+}
+
+check_tap_files() {
+  local file
+  # shellcheck disable=SC2086
+  for file in ${PROVE_TESTS:-}; do
+    [ -e "$file" ] || fail_one "no file \"$file\""
+  done
 }
 
 # names FOLDER SUFFIX: the tests of a folder, or those of TESTS that are in it.
@@ -108,10 +147,10 @@ run_isolation() {
 
 # run_driver PART FOLDER SUFFIX PROGRAM DATABASE: all tests of a part through pg_regress or its sister.
 run_driver() {
-  local out=$WBC_RESULTS/$1 tests options passed
+  local out=$WBC_RESULTS/$1 tests options passed failed status=0
   mapfile -t tests < <(names "$2" "$3")
   if [ "${#tests[@]}" -eq 0 ]; then
-    wbc_say "== $1: no tests"
+    no_tests "$1" "${TESTS:-}"
     return
   fi
   wbc_say "== $1"
@@ -125,11 +164,29 @@ run_driver() {
   options=("--inputdir=test" "--outputdir=$out" "--bindir=$WBC_BIN" "--host=$WBC_WORK/$INSTANCE" --port=5432
     --user=postgres --use-existing "--dbname=$5")
   ! "$4" --help | grep -q expecteddir || options+=("--expecteddir=$out")
-  wbc_run env PGISOLATIONTIMEOUT=60 timeout --foreground -k 10 "${WBC_TEST_TIMEOUT:-600}" "$4" "${options[@]}" "${tests[@]}" &&
-    passed=${#tests[@]} || passed=$(driver_passed "$out")
+  wbc_run env PGISOLATIONTIMEOUT=60 timeout --foreground -k 10 "${WBC_TEST_TIMEOUT:-600}" "$4" "${options[@]}" "${tests[@]}" ||
+    status=$?
+  passed=${#tests[@]}
+  [ "$status" -eq 0 ] || passed=$(driver_passed "$out")
+  failed=$((${#tests[@]} - passed))
   rm -r "$out/expected"
   [ ! -s "$out/regression.diffs" ] || head -n 400 "$out/regression.diffs"
-  count "$passed" $((${#tests[@]} - passed))
+  count "$passed" "$failed"
+  check_status "$1" "$status" "$failed"
+}
+
+# no_tests PART ASKED_FOR: that is as it should be only where others were asked for.
+no_tests() {
+  if [ -n "${2// /}" ]; then
+    wbc_say "== $1: no tests"
+  else
+    fail_one "$1: no tests"
+  fi
+}
+
+# check_status PART STATUS FAILED: of the program that has run the tests.
+check_status() {
+  [ "$2" -eq 0 ] || [ "$3" -gt 0 ] || fail_one "$1: no test has failed, but the status is $2"
 }
 
 # The protocol is kept only after a failure. It says "test name ... ok 12 ms" in 15, "ok 1 - name 12 ms" later.
@@ -174,7 +231,7 @@ run_tap() {
   local files dir=$WBC_RESULTS/tap file
   mapfile -t files < <(tap_files)
   if [ "${#files[@]}" -eq 0 ]; then
-    wbc_say "== tap: no tests"
+    no_tests tap "${PROVE_TESTS:-}"
     return
   fi
   wbc_say "== tap"
@@ -203,23 +260,21 @@ tap_files() {
 
 # unittest ends with "Ran N tests in ...", and then "OK" or "FAILED (failures=1, errors=2)".
 run_upstream() {
-  local log=$WBC_RESULTS/upstream_test.log ran bad
-  if [ ! -e test/upstream/test_upstream.py ]; then
-    wbc_say "== upstream: no tests"
-    return
-  fi
+  local log=$WBC_RESULTS/upstream_test.log ran bad status=0
   wbc_say "== upstream"
   wbc_run timeout --foreground -k 10 "${WBC_TEST_TIMEOUT:-600}" python3 -B test/upstream/test_upstream.py \
-    >"$log" 2>&1 || cat "$log"
+    >"$log" 2>&1 || status=$?
+  [ "$status" -eq 0 ] || cat "$log"
   tail -n 3 "$log" | grep -E '^(Ran|OK|FAILED)' || :
   ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} .*/\1/p' "$log")
   bad=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | tr ',' '\n' |
     awk -F= '$1 ~ /^ *(failures|errors|unexpected successes)$/ { n += $2 } END { print n + 0 }')
-  if [ -z "$ran" ]; then
-    count 0 1
-  else
-    count $((ran > bad ? ran - bad : 0)) "$bad"
+  if [ "${ran:-0}" -eq 0 ]; then
+    fail_one "upstream: no test has run"
+    return
   fi
+  count $((ran > bad ? ran - bad : 0)) "$bad"
+  check_status upstream "$status" "$bad"
 }
 
 if [ -n "${WBC_INSIDE:-}" ]; then

@@ -121,9 +121,17 @@ SELECT wbcache.refresh_sidebar_data();
 ROLLBACK;
 SELECT wbcache.refresh_sidebar_data();
 
--- A start that passes.
-UPDATE side.event SET starts = clock_timestamp() + interval '0.5 s';
-SELECT wbcache.refresh_sidebar_data();
+-- A start that passes, but not before the refresh has seen it as one to come.
+DO $$
+BEGIN
+  FOR n IN 0 .. 5 LOOP
+    UPDATE side.event SET starts = clock_timestamp() + interval '0.5 s' * 2 ^ n;
+    COMMIT;
+    PERFORM wbcache.refresh_sidebar_data();
+    COMMIT;
+    EXIT WHEN (SELECT next_start FROM wbcache.sidebar_data) = (SELECT starts FROM side.event);
+  END LOOP;
+END $$;
 SELECT test.wait_until($$(SELECT max(next_start) < clock_timestamp() FROM wbcache.sidebar_data)$$);
 SELECT wbcache.invalidate_sidebar_cache();
 SELECT value ->> 'source' AS source FROM wbcache.lookup('sidebar:all:all');

@@ -224,7 +224,6 @@ END
 		unlike($text, qr/\Q${\ $upstream->key}\E/, 'the right key');
 		unlike($text, qr/\Q$wrong_key\E/, 'the wrong key');
 	}
-	is($upstream->control('counts')->{open_connections} >= 0, 1, 'the upstream is well');
 };
 
 behaviour 'the fetcher has survived all of this' => sub {

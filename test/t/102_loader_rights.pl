@@ -38,7 +38,8 @@ BEGIN
   END IF;
   RETURN to_json(coalesce(answer, ''));
 END $$;
-SELECT wbcache.create_endpoint('run', 'run:{statement}', loader => 'app.run(text[])', readers => ARRAY[session_user::text::regrole], soft_ttl => '1 h', error_ttl => '0',
+SELECT wbcache.create_endpoint('run', 'run:{statement}', loader => 'app.run(text[])', readers => ARRAY[session_user::text::regrole], soft_ttl => '1 h', error_ttl => '0');
+SELECT wbcache.create_endpoint('hurried', 'hurried:{statement}', loader => 'app.run(text[])', readers => ARRAY[session_user::text::regrole], error_ttl => '0',
   statement_timeout => '300 ms');
 SELECT wbcache.create_endpoint('role', 'role:{id}', loader => 'app.setting_role(text[])', readers => ARRAY[session_user::text::regrole], error_ttl => '0');
 RESET ROLE;
@@ -61,8 +62,8 @@ sub quote { return WbcacheTest::Session::quote($_[0]); }
 
 sub refused
 {
-	my ($statement, $error, $name) = @_;
-	my $got = $session->error('SELECT wbcache.get(' . quote("run:$statement") . ')');
+	my ($statement, $error, $name, $endpoint) = @_;
+	my $got = $session->error('SELECT wbcache.get(' . quote(($endpoint || 'run') . ":$statement") . ')');
 	like($got, qr/ERROR:  $error/, $name || $statement);
 	is($session->value('SELECT count(*) FROM app.written WHERE key = ' . quote($statement)), 0, '... and what it had written is gone');
 	return;
@@ -94,7 +95,7 @@ behaviour 'what it writes is committed with its run, and not at all if that fail
 	is($session->value(q{SELECT count(*) FROM app.written WHERE key = $$SELECT 'works'$$}), 1, 'is no run');
 	refused('SELECT 1 / 0', '22012: division by zero');
 	refused('SELECT repeat($$x$$, 9000000)', '54000: value is too large to be cached');
-	refused('SELECT pg_sleep(60)', '57014: canceling statement due to statement timeout');
+	refused('SELECT pg_sleep(60)', '57014: canceling statement due to statement timeout', 'more time than it is given', 'hurried');
 	refused('COMMIT', '0A000: EXECUTE of transaction commands is not implemented');
 	is(length(get('run:SELECT repeat($$x$$, 5000000)')), 5000000, '5 MB are fine');
 	is(get(q{run:SELECT 'still works'}), 'still works', 'and the process goes on');

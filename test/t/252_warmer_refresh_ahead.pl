@@ -91,7 +91,10 @@ behaviour 'when a game changes, its keys are fetched at once, without a run' => 
 behaviour 'while the upstream fails it is tried with growing delays; then it goes on' => sub {
 	$upstream->behave(path => '*', status => 503);
 	my $before = requests();
-	ok(await(sub { requests() >= $before + 3 }), 'tries');
+	ok(await(sub { requests() >= $before + 7 }), 'seven tries');
+	my @started = map { $_->{started} } ($upstream->log($markets))[ $before .. $before + 6 ];
+	cmp_ok($started[6] - $started[5], '>', 2 * ($started[1] - $started[0]), 'from one to the next it takes longer and longer')
+	  or diag(WbcacheTest::encode(\@started));
 	is($session->ask($categories)->{value}{page}, 1, 'the value is served meanwhile');
 	$upstream->clear;
 	is($session->ask_until($categories, 'hit')->{status}, 'hit', 'fresh again');

@@ -10,7 +10,8 @@
 #	};
 #	done_testing();
 #
-# Sessions and upstreams end with the program; instances are PostgreSQL::Test::Cluster's.
+# Sessions and upstreams end with the program; instances are PostgreSQL::Test::Cluster's. Those of start_instance are shut
+# down at the end, and the program fails if one doesn't stop, or a process has crashed.
 
 package WbcacheTest;
 
@@ -30,6 +31,9 @@ our $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 
 # Seconds that a condition may take to come true.
 our $LIMIT = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 60;
+
+# Those of start_instance.
+my @instances;
 
 # behaviour NAME => sub {...}: a subtest that fails, instead of ending the file, when something in it dies.
 sub behaviour
@@ -98,8 +102,35 @@ log_statement = none
 autovacuum = off
 END
 	$node->append_conf('postgresql.conf', $options{conf}) if $options{conf};
+	push @instances, $node;
 	$node->start unless defined $options{start} && !$options{start};
 	return $node;
+}
+
+# What the log of an instance says of crashes. Signal 9 is the tests' own.
+sub crashes
+{
+	my ($node) = @_;
+	my $log = -e $node->logfile ? slurp_file($node->logfile) : '';
+
+	return $log =~ /^.*(?:was terminated by signal (?!9\b)|PANIC:|TRAP:).*$/mg;
+}
+
+# Cluster's END comes after this one, and stops at once what still runs: that is left to it where the program has failed.
+END
+{
+	my $status = $?;
+	my $failed = 0;
+
+	for my $node (@instances)
+	{
+		my @problems = $status == 0 && !$node->stop('fast', fail_ok => 1) ? ('does not stop') : ();
+
+		push @problems, crashes($node);
+		diag(join("\n", 'instance "' . $node->name . '":', @problems)) if @problems;
+		$failed = 1 if @problems;
+	}
+	$? = $status || $failed;
 }
 
 # Everything at once: (upstream, instance, session). Options: upstream (its arguments), server (options of the foreign
