@@ -253,7 +253,7 @@ behaviour 'the limits' => sub {
 		[ 'tags of a value', macro('WBC_TAGS_MAX') ],
 		[ 'path', macro('PATH_MAX_LEN') . ' bytes' ],
 		[ 'databases, servers in use, endpoints with counters',
-			join(', ', macro('LANES'), macro('WBC_UPSTREAMS_MAX'), macro('WBC_METRICS_ENDPOINTS') - 1) ],
+			join(', ', macro('WBC_DATABASES_MAX'), macro('WBC_UPSTREAMS_MAX'), macro('WBC_METRICS_ENDPOINTS') - 1) ],
 		[ 'processes of wbcache', macro('WBC_WORKERS_MAX') ],
 		[ 'invalidations in a transaction', macro('WBC_PENDING_STRIPES_MAX') ],
 		[ 'stripes', 1 << 20 ])
