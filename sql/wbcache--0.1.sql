@@ -653,7 +653,7 @@ COMMENT ON COLUMN wbcache.task.cron_job IS 'number of pg_cron''s job; NULL with 
 COMMENT ON COLUMN wbcache.task.next_start IS 'when the worker starts it next; NULL with driver "cron". After a failure it comes sooner, with a delay that doubles each time.';
 COMMENT ON COLUMN wbcache.task.last_start IS 'when the last run started; NULL before the first';
 COMMENT ON COLUMN wbcache.task.last_end IS 'when it ended; NULL while it runs. An interrupted run ended before.';
-COMMENT ON COLUMN wbcache.task.last_result IS 'running, succeeded, failed, or interrupted: its process has ended in the middle, by a shutdown, a crash or pg_terminate_backend()';
+COMMENT ON COLUMN wbcache.task.last_result IS 'running, succeeded, failed, or interrupted: its process has ended in the middle, by a shutdown, a crash, pg_terminate_backend(), or 5 s after its timeout';
 COMMENT ON COLUMN wbcache.task.last_detail IS 'what the function has returned, as text, or its error; the first 1,000 bytes';
 COMMENT ON COLUMN wbcache.task.failures IS 'runs since the last success that failed or were interrupted';
 COMMENT ON COLUMN wbcache.task.runs IS 'runs that were started since the task was made';
@@ -671,7 +671,7 @@ CREATE FUNCTION wbcache.schedule_task(
 	AS 'MODULE_PATHNAME', 'wbcache_schedule_task';
 COMMENT ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) IS
 'Has a function or procedure without arguments run now and then, the first time when the transaction has committed. It runs in a process of its own, as the current role, which must be able to log in, with the settings of that role; a procedure may commit. Two runs of a task never overlap. A run fails by an error, or, to keep what it has written, by returning a text that begins with ''failed: ''. One that has failed or was interrupted is tried again after 10 s, 20 s, 40 s and so on, up to 5 minutes or its interval. At most 4 tasks of a database run at a time, others wait.
-name: a task of this name that the role owns is replaced. every: from the start of a run to the start of the next one, 1 second to 366 days. function: e.g. ''public.refresh()''. timeout: how long a run may take (10 min), 1 ms to 1 day. NULL: does nothing.
+name: a task of this name that the role owns is replaced. every: from the start of a run to the start of the next one, 1 second to 366 days. function: e.g. ''public.refresh()''. timeout: how long a run may take (10 min), 1 ms to 1 day; if the function catches that and goes on, its process is ended 5 s later. NULL: does nothing.
 Errors: 22023 name is empty, every or timeout is out of range; 42883 no such function; 42P13 it takes arguments; 42501 no EXECUTE, or a task of that name belongs to another role; 28000 the role can not log in.';
 REVOKE ALL ON FUNCTION wbcache.schedule_task(name, interval, regprocedure, interval) FROM PUBLIC;
 
