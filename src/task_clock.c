@@ -36,7 +36,10 @@
 /* What was claimed and could not be started is due again after this time, */
 #define START_AGAIN		(5 * USECS_PER_SEC)
 
-/* and what could not be looked at is looked at again. */
+/*
+ * and what could not be looked at is looked at again; so are runs under way, whose
+ * processes may end without a word.
+ */
 #define LOOK_AGAIN		(5 * USECS_PER_SEC)
 
 /* No two looks are closer than this, unless something was changed, */
@@ -214,6 +217,8 @@ look(void *arg)
 		look->ndue = wbc_task_claim_due(look->due, WBC_TASK_RUNS_MAX - running,
 										look->now, look->now + START_AGAIN);
 	look->next_due = wbc_task_next_due(look->next_due);
+	if (running > 0)
+		look->next_due = Min(look->next_due, look->now + LOOK_AGAIN);
 	if (running + look->ndue >= WBC_TASK_RUNS_MAX)
 		look->next_due = Max(look->next_due, look->now + LOOK_AGAIN);
 	wbc_statement_end(&scope);
