@@ -49,9 +49,7 @@ sub not_from_the_table
 		is(answer($_), 'miss 1', "$_ is fetched") for $key, $other;
 		in_table_alone($key, $other);
 		is($session->ask($other)->{detail}, 'table tier', 'the other is served from the table');
-		$writer->run("BEGIN; SET LOCAL synchronous_commit = on; INSERT INTO written VALUES ('$key'); SELECT wbcache.$call");
-		$writer->send('COMMIT');
-		ok(await_value($session, 'SELECT wait_event FROM pg_stat_activity WHERE pid = ' . $writer->pid, 'SyncRep'), 'the commit is held open');
+		hold_commit($session, $writer, "INSERT INTO written VALUES ('$key'); SELECT wbcache.$call");
 		is(answer($key), 'bypass 2', 'while it is');
 		$session->run('SELECT pg_cancel_backend(' . $writer->pid . ')');
 		like(($writer->receive)[1], qr/canceling wait for synchronous replication/, 'committed');

@@ -24,9 +24,7 @@ sub terminated_in_commit
 		my $writer = session($node, 'postgres');
 		my $pid = $writer->pid;
 		is(status($key), 'miss', 'fetched');
-		$writer->run("BEGIN; SET LOCAL synchronous_commit = on; INSERT INTO written VALUES ('$key'); SELECT wbcache.$call");
-		$writer->send('COMMIT');
-		ok(await_value($session, "SELECT wait_event FROM pg_stat_activity WHERE pid = $pid", 'SyncRep'), 'the commit is held open');
+		hold_commit($session, $writer, "INSERT INTO written VALUES ('$key'); SELECT wbcache.$call");
 		is(status($key), 'bypass', 'while it is');
 		$session->run("SELECT pg_terminate_backend($pid)");
 		ok(await_value($session, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", 0), 'the backend ends');

@@ -25,7 +25,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(await await_query await_value behaviour install log_count log_since log_size session start_instance start_served);
+our @EXPORT = qw(await await_query await_value behaviour hold_commit install log_count log_since log_size session start_instance start_served);
 
 our $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 
@@ -80,6 +80,17 @@ sub await_value
 	return 1 if await(sub { ($last = $session->value($sql)) eq $expected });
 	diag("still \"$last\", not \"$expected\": $sql");
 	return 0;
+}
+
+# hold_commit SESSION, WRITER, STATEMENTS: the writer is in the middle of the commit of these, which must write something:
+# it waits for a synchronous standby that isn't there.
+sub hold_commit
+{
+	my ($session, $writer, $statements) = @_;
+
+	$writer->run("BEGIN; SET LOCAL synchronous_commit = on; $statements");
+	$writer->send('COMMIT');
+	return ok(await_value($session, 'SELECT wait_event FROM pg_stat_activity WHERE pid = ' . $writer->pid, 'SyncRep'), 'the commit is held open');
 }
 
 # An instance, UTF-8 and locale C, with the library preloaded, and without hot keys: what is fetched after a restart, and
