@@ -482,7 +482,7 @@ look_for_work(TimestampTz now)
 	while (list->n > 0 && list->items[list->n - 1].hash == 0)
 		list->n--;
 	n = list->n;
-	if (seen_changes == list->changes && now < next_run && next_run <= now + NOTHING_DUE)
+	if (seen_changes == list->changes && !wbc_is_time(next_run, now, NOTHING_DUE))
 		n = 0;
 	seen_changes = list->changes;
 	LWLockRelease(lock);
@@ -496,7 +496,7 @@ look_for_work(TimestampTz now)
 TimestampTz
 wbc_ahead_run(TimestampTz now)
 {
-	bool		look_at_all = next_look <= now || next_look > now + LOOK_INTERVAL;
+	bool		look_at_all = wbc_is_time(next_look, now, LOOK_INTERVAL);
 	int			n = look_for_work(now);
 
 	if (n == 0)

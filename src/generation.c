@@ -403,17 +403,13 @@ wbc_generation_renew(uint32 stripe)
 }
 
 /*
- * Is a value with these stripes, which may be invalid, of the endpoint that has
- * this stripe now?
+ * Is a value that has seen this of its endpoint's stripe, and may be invalid, of
+ * the endpoint that has the stripe now?
  */
 bool
-wbc_generation_is_of_endpoint(int n, const uint32 *stripe, const uint64 *seen,
-							  uint32 endpoint)
+wbc_generation_is_since_renewal(uint32 stripe, uint64 seen)
 {
-	for (int i = 0; i < n; i++)
-		if (stripe[i] == endpoint)
-			return seen[i] >= pg_atomic_read_u64(&generations->renewed[endpoint]);
-	return false;
+	return seen >= pg_atomic_read_u64(&generations->renewed[stripe]);
 }
 
 /*

@@ -59,8 +59,7 @@ extern void wbc_generation_stamp_add(WbcStamp *stamp, uint32 stripe);
 extern void wbc_generation_stamp_add_taken(WbcStamp *stamp, uint32 stripe);
 extern void wbc_generation_stamp_private(const WbcKey *key, WbcStamp *stamp);
 extern void wbc_generation_stamp_take(WbcStamp *stamp);
-extern bool wbc_generation_is_of_endpoint(int n, const uint32 *stripe,
-										  const uint64 *seen, uint32 endpoint);
+extern bool wbc_generation_is_since_renewal(uint32 stripe, uint64 seen);
 extern bool wbc_generation_is_current(int n, const uint32 *stripe,
 									  const uint64 *seen);
 extern bool wbc_generation_stamp_is_valid(const WbcStamp *stamp);

@@ -208,7 +208,7 @@ wbc_hotkey_run(TimestampTz now, TimestampTz *next)
 	WbcHotkeys	state;
 	bool		is_new;
 
-	if (now < next_turn && next_turn <= now + TURN_SELDOM)
+	if (!wbc_is_time(next_turn, now, TURN_SELDOM))
 	{
 		*next = next_turn;
 		return;

@@ -3,10 +3,10 @@
  * http.c
  *	  GET requests over libcurl, many at once, on one pollable descriptor.
  *
- * Layer 3.  libcurl says in callbacks which sockets it waits for and when it wants to
- * be called at the latest.  The sockets are kept in an epoll set, the time in
- * the struct; the caller waits for the set's descriptor and for that time
- * together with whatever else it waits for, and then calls wbc_http_run.
+ * Layer 3.  libcurl says in callbacks which sockets it waits for and when it
+ * wants to be called at the latest.  The sockets are kept in an epoll set, the
+ * time in the struct; the caller waits for the set's descriptor and for that
+ * time together with whatever else it waits for, and then calls wbc_http_run.
  * Nothing here ever waits.
  *
  * Rules that keep libcurl and PostgreSQL apart:

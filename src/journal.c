@@ -26,7 +26,7 @@
 #include "shmem.h"
 #include "utils/timestamp.h"
 
-/* Databases with counters of their own, the shared page included. */
+/* One of the pages is for all databases that have none of their own. */
 #define SHARED_PAGE		0
 
 /* The rate is counted over so many seconds. */

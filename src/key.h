@@ -10,7 +10,6 @@
 
 #include "wbcache.h"
 
-extern void wbc_key_from_text(WbcKey *key, const text *from);
 /* No key has a control character in it. */
 static inline bool
 wbc_key_is_control(char c)
@@ -18,6 +17,7 @@ wbc_key_is_control(char c)
 	return (unsigned char) c < 0x20 || c == 0x7f;
 }
 
+extern void wbc_key_from_text(WbcKey *key, const text *from);
 extern bool wbc_key_is_possible(const char *data, int len);
 extern void wbc_key_check_tag(const text *tag);
 extern void wbc_key_make(WbcKey *key, Oid dbid, const char *data, int len);

@@ -428,8 +428,7 @@ look_after_all(List **leftovers, bool all)
 	{
 		Charge	   *charge = lfirst(cell);
 
-		if (all || charge->next_look <= now ||
-			charge->next_look > now + RETRY_INTERVAL)
+		if (all || wbc_is_time(charge->next_look, now, RETRY_INTERVAL))
 			look_after(charge, now);
 		next = Min(next, charge->next_look);
 	}

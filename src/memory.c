@@ -21,8 +21,9 @@
  *
  * An entry is pinned under the shared lock and then read without any lock; the
  * few fields of it that change are atomics, or of eight bytes, as what its stamp
- * has seen (stamp.c).  Whoever drops the last pin frees it.  The slot holds one pin.  Nothing between a pin and its unpin may throw,
- * unless the caller sees to the unpin.
+ * has seen (stamp.c).  Whoever drops the last pin frees it.  The slot holds one
+ * pin.  Nothing between a pin and its unpin may throw, unless the caller sees to
+ * the unpin.
  *
  * Making room is the business of memory_room.c, what is dirty that of
  * memory_dirty.c, which entries are used most that of memory_use.c.

@@ -249,7 +249,7 @@ warn(TimestampTz now)
 TimestampTz
 wbc_push_run(TimestampTz now)
 {
-	if (now < next_look && next_look <= now + WATCH_INTERVAL)
+	if (!wbc_is_time(next_look, now, WATCH_INTERVAL))
 		return next_look;
 
 	next_look = now + (has_channel() ? POLL_INTERVAL : WATCH_INTERVAL);

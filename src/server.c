@@ -4,9 +4,9 @@
  *	  Upstreams as SQL/MED describes them: options of foreign servers and
  *	  user mappings of the wrapper wbcache_http.
  *
- * Layer 3.  One table describes the options of a server.  The validator and the loader
- * read them through the same functions, so that what the catalog holds from
- * times without a validator is refused when it is used.
+ * Layer 3.  One table describes the options of a server.  The validator and the
+ * loader read them through the same functions, so that what the catalog holds
+ * from times without a validator is refused when it is used.
  *
  * Values of user mapping options are secrets, and so is a base_url until it
  * is known to hold no password: no message here prints one.

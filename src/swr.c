@@ -176,17 +176,18 @@ wbc_swr_begin_ad_hoc(WbcRead *read, const text *key, WbcEndpoint *rules,
  */
 
 /*
- * Do these stripes, of an entry or a row, say that it was made for the endpoint
- * that the key belongs to now?  Its stripe is among the first four; see
- * wbc_endpoint_stamp().
+ * Which of these stripes, of an entry or a row, says that it was made for the
+ * endpoint that the key belongs to now?  It is among the first four; see
+ * wbc_endpoint_stamp().  -1: none.
  */
-static bool
-is_of_endpoint(int n, const uint32 *stripes, const WbcEndpoint *endpoint)
+static int
+find_endpoint(int n, const uint32 *stripes, const WbcEndpoint *endpoint)
 {
-	for (int i = Min(4, n) - 1; i >= 0; i--)
-		if (stripes[i] == endpoint->stripe)
-			return true;
-	return false;
+	int			i = Min(4, n) - 1;
+
+	while (i >= 0 && stripes[i] != endpoint->stripe)
+		i--;
+	return i;
 }
 
 /*
@@ -196,8 +197,17 @@ is_of_endpoint(int n, const uint32 *stripes, const WbcEndpoint *endpoint)
 bool
 wbc_swr_is_for(const WbcRead *read, int n, const uint32 *stripes)
 {
-	return is_of_endpoint(n, stripes, read->route.endpoint) &&
+	return find_endpoint(n, stripes, read->route.endpoint) >= 0 &&
 		!wbc_pending_touches(&read->key, n, stripes);
+}
+
+/* The entry was made for an endpoint of this stripe; was it for this one? */
+static bool
+is_since_renewal(const WbcEntry *entry, const WbcEndpoint *endpoint)
+{
+	int			i = find_endpoint(entry->nstripes, wbc_entry_stripes(entry), endpoint);
+
+	return wbc_generation_is_since_renewal(endpoint->stripe, entry->seen[i]);
 }
 
 static Look
@@ -219,9 +229,7 @@ judge(const WbcRead *read, const WbcFound *found, TimestampTz now)
 	switch (read->route.endpoint->on_invalidate)
 	{
 		case WBC_ON_INVALIDATE_EXPIRE:
-			if (wbc_generation_is_of_endpoint(entry->nstripes,
-											  wbc_entry_stripes(entry), entry->seen,
-											  read->route.endpoint->stripe))
+			if (is_since_renewal(entry, read->route.endpoint))
 				return LOOK_STALE;
 			break;
 		case WBC_ON_INVALIDATE_REMOVE:

@@ -262,7 +262,7 @@ wbc_task_clock_run(TimestampTz now, TimestampTz *next)
 		return;
 	}
 	*next = Max(next_look, now + LOOK_SOON);
-	if ((now < next_look && next_look <= now + LOOK_SELDOM &&
+	if ((!wbc_is_time(next_look, now, LOOK_SELDOM) &&
 		 !wbc_worker_was_told() && !any_has_ended()) ||
 		!wbc_worker_begin_duty())
 		return;

@@ -4,9 +4,9 @@
  *	  One GET request as a handle of libcurl's: its options, its body as it
  *	  comes in, where a redirect leads, and what became of it.
  *
- * Layer 3.  http.c drives many of these.  No function here throws or uses palloc, since
- * most of them run while libcurl is at work or signals are blocked; memory is
- * malloc's, and want of it is reported by the result.
+ * Layer 3.  http.c drives many of these.  No function here throws or uses
+ * palloc, since most of them run while libcurl is at work or signals are
+ * blocked; memory is malloc's, and want of it is reported by the result.
  *
  * Nothing an upstream sends is trusted: bodies are cut off at the size the
  * caller allows, texts that go into messages are reduced to printable ASCII,

@@ -4,10 +4,10 @@
  *	  What is known of each upstream at run time: its breaker, its rate
  *	  limit and its counters, in shared memory.
  *
- * Layer 3.  A fixed table of slots, one for each foreign server in use, under one
- * LWLock.  Only the fetcher of a database changes the slots of its database
- * (that is where requests start and end); views take copies.  Anybody may
- * make a slot free for itself by evicting one that has nothing running.
+ * Layer 3.  A fixed table of slots, one for each foreign server in use, under
+ * one LWLock.  Only the fetcher of a database changes the slots of its database
+ * (that is where requests start and end); views take copies.  Anybody may make a
+ * slot free for itself by evicting one that has nothing running.
  *
  * All functions but wbc_upstream_register need the shared memory: callers a
  * user can reach without shared_preload_libraries call wbc_shmem_require

@@ -256,9 +256,10 @@ start_job(Run *run, WbcWarmerJob *job)
 }
 
 /*
- * Where the next job is: at the end, but while the upstream refuses all because of
- * failures, elsewhere after each, in steps that come near every place.  For it may fail for just those of the highest
- * priority, and one success is what closes its breaker.
+ * Where the next job is: at the end, but while the upstream refuses all because
+ * of failures, elsewhere after each, in steps that come near every place.  For
+ * it may fail for just those of the highest priority, and one success is what
+ * closes its breaker.
  */
 static int
 next_job(const Run *run)

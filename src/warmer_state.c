@@ -5,10 +5,10 @@
  *
  * Layer 2.  A page for each database, under one lock, written by the one run
  * that a database has at a time (warmer.c holds a lock for that), and read by
- * whoever asks; but the fetcher counts its refreshes ahead there, transactions say
- * at their commit that a run is wanted, and a loader that one will come.  All functions are about the database
- * of this process.  When all pages are taken, that of the database whose warmer
- * has run least lately goes.
+ * whoever asks; but the fetcher counts its refreshes ahead there, transactions
+ * say at their commit that a run is wanted, and a loader that one will come.
+ * All functions are about the database of this process.  When all pages are
+ * taken, that of the database whose warmer has run least lately goes.
  *
  *-------------------------------------------------------------------------
  */

@@ -87,4 +87,14 @@ typedef struct WbcError
 	char		hint[192];
 } WbcError;
 
+/*
+ * Has this time come?  So it has too if it is further off than it is ever set:
+ * then the clock was set back.
+ */
+static inline bool
+wbc_is_time(TimestampTz at, TimestampTz now, int64 furthest)
+{
+	return at <= now || at > now + furthest;
+}
+
 #endif							/* WBCACHE_H */

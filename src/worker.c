@@ -240,13 +240,12 @@ wbc_worker_enter_task(Oid dbid, TimestampTz now)
 }
 
 /*
- * Should it not be started yet?  A clock that was set back must not hold it for
- * longer than anybody would.
+ * Should it not be started yet?
  */
 bool
 wbc_worker_is_held(const WbcWorker *worker, TimestampTz now)
 {
-	return worker->not_before > now && worker->not_before <= now + HOLD_FOR_DROP;
+	return !wbc_is_time(worker->not_before, now, HOLD_FOR_DROP);
 }
 
 /* A signal handler's part: the process ends as by SIGTERM. */
